@@ -1,0 +1,133 @@
+"""What the runtime owns: machines, the images they boot from, and the attempts to launch one."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from ciab.core.ids import SandboxId
+from ciab.core.secret import Secret
+from ciab.core.spec import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where machines live. Absence counts only when asked in the place of the launch."""
+
+    backend: str
+    account: str
+    endpoint: str
+    """Empty for the provider's own; else what tells this endpoint from another."""
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How a machine is reached, decided once when its sandbox begins."""
+
+    user: str
+    port: int
+    address: Literal["public", "private"]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Place and login together: what a sandbox keeps although the configuration may change."""
+
+    place: Place
+    login: Login
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """An Ed25519 pair in OpenSSH's format: the public line, and the private file's text."""
+
+    public: str
+    private: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxKeys:
+    """Both made by us before the launch: `user` lets us in, `host` proves that the machine is ours."""
+
+    user: KeyPair
+    host: KeyPair
+
+
+@dataclass(frozen=True, slots=True)
+class MachineImage:
+    """What a machine boots from, as found in one region."""
+
+    id: str
+    root_device: str
+    architecture: str
+    name: str = ""
+
+
+class MachineState(StrEnum):
+    """ENDING and ENDED cost nothing and never come back."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    ENDING = "ending"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The runtime's thing as last seen."""
+
+    id: str
+    sandbox_id: SandboxId
+    state: MachineState
+    type: str
+    region: str
+    zone: str
+    image: str
+    public_ip: str | None
+    private_ip: str | None
+    launched_at: datetime
+    reason: str | None = None
+    """Why it is in this state, in the provider's words, where it gives any."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchOrder:
+    """All that a launch depends on. The same sandbox always gives the same order."""
+
+    sandbox_id: SandboxId
+    name: str
+    spec: Spec
+    site: Site
+    image: MachineImage
+    keys: SandboxKeys
+
+
+class Outcome(StrEnum):
+    """OPEN: the call may have launched a machine. The other two are the provider's clear word."""
+
+    OPEN = "open"
+    LAUNCHED = "launched"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchAttempt:
+    """One request that may cost money, recorded before it is sent.
+
+    An OPEN one is repeated with the same token and request until its outcome is clear; only then
+    may another type or zone be tried, under the next number. Attempts older than an hour are only
+    searched for: the provider may have forgotten the token.
+    """
+
+    sandbox_id: SandboxId
+    number: int
+    place: Place
+    token: str
+    request: Secret = field(repr=False)
+    """The exact request as JSON; it holds the host key."""
+    begun_at: datetime
+    outcome: Outcome = Outcome.OPEN
+    machine_id: str | None = None
