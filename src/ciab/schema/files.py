@@ -1,0 +1,55 @@
+"""Files inside a sandbox."""
+
+from datetime import datetime
+from typing import Self
+
+from pydantic import BaseModel
+
+from ciab.core import guest
+from ciab.core.errors import InvalidRequest
+
+
+class FileInfo(BaseModel):
+    """One file or folder. `path` is absolute; `mode` is the permission bits as a number."""
+
+    path: str
+    size: int
+    is_dir: bool
+    mode: int
+    modified_at: datetime
+
+    @classmethod
+    def from_core(cls, info: guest.FileInfo) -> Self:
+        """As found on the machine."""
+        return cls(
+            path=info.path,
+            size=info.size,
+            is_dir=info.is_dir,
+            mode=info.mode,
+            modified_at=info.modified_at,
+        )
+
+
+def path_from_url(path: str) -> str:
+    """The machine's path for `files/{path}`: absolute without its leading slash, or `~/...`.
+
+    File names may hold anything but NUL: spaces, quotes and newlines too. Raises InvalidRequest.
+    """
+    if "\0" in path:
+        raise InvalidRequest("a path cannot hold a NUL character")
+    if len(path.encode("utf-8", "surrogatepass")) > 4096:
+        raise InvalidRequest("a path has at most 4096 bytes")
+    if not path.strip("/"):
+        raise InvalidRequest(
+            "the path is empty", hint="name a file, as in files/etc/hostname or files/~/notes"
+        )
+    if path == "~" or path.startswith("~/"):
+        return path if path != "~" else "~/"
+    return "/" + path.lstrip("/")
+
+
+def path_in_url(path: str) -> str:
+    """The other way round, before percent-encoding: an absolute path, `~/...`, or one below the workspace."""
+    if path.startswith("/"):
+        return path.lstrip("/")
+    return path if path == "~" or path.startswith("~/") else f"~/workspace/{path}"
