@@ -1,0 +1,1 @@
+"""Verbs: use cases, the pipeline and the supervisor. Sees only core."""

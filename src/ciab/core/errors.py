@@ -93,6 +93,12 @@ class InvalidState(Conflict):
     code = "sandbox_invalid_state"
 
 
+class CommandFailed(RequestError):
+    """A command that the user asked for at set-up, a script or a clone, ended with an error."""
+
+    code = "command_failed"
+
+
 class RuntimeFault(CiabError):
     """The provider of machines, or its operator, must act."""
 

@@ -1,0 +1,75 @@
+"""Reaching a running sandbox's machine: target, open connection, commands with its environment."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ciab.control.work import Ports
+from ciab.core.errors import CiabError, GuestUnreachable, InvalidState
+from ciab.core.guest import Command, Target
+from ciab.core.ids import SandboxId
+from ciab.core.ports import Connection
+from ciab.core.sandbox import Sandbox
+from ciab.core.states import State
+
+
+async def target_of(sandbox: Sandbox, ports: Ports) -> Target:
+    """Address, identity and key of the sandbox's machine. Raises GuestUnreachable without an address."""
+    keys = await ports.keys.get(sandbox.id)
+    if sandbox.site is None or sandbox.machine is None or keys is None:
+        raise CiabError(f"sandbox {sandbox.name} has no machine to connect to")
+    login = sandbox.site.login
+    host = sandbox.machine.public_ip if login.address == "public" else sandbox.machine.private_ip
+    if host is None:
+        raise GuestUnreachable(f"the machine of sandbox {sandbox.name} has no {login.address} address")
+    return Target(sandbox.id, host, login.port, login.user, keys.host.public, keys.user.private)
+
+
+def with_environment(sandbox: Sandbox, command: Command) -> Command:
+    """The command with the sandbox's own variables; the command's win."""
+    return replace(command, env={**sandbox.spec.env_vars, **command.env})
+
+
+class Reach:
+    """Connections to running sandboxes. Targets are remembered per version: an exec costs no key look-up."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._targets: dict[SandboxId, tuple[int, Target]] = {}
+
+    async def connection(self, reference: str) -> tuple[Sandbox, Connection]:
+        """The sandbox and an open connection into it.
+
+        Raises SandboxNotFound, InvalidState when it is not running, GuestUnreachable.
+        """
+        sandbox = await self.running(reference)
+        return sandbox, await self._ports.connections.connect(await self.target(sandbox))
+
+    async def running(self, reference: str) -> Sandbox:
+        """The sandbox, which must be running."""
+        sandbox = await self._ports.store.lookup(reference)
+        if sandbox.state is not State.RUNNING:
+            self._targets.pop(sandbox.id, None)
+            raise InvalidState(
+                f"sandbox {sandbox.name} is {sandbox.state}, not running", hint=_HINTS.get(sandbox.state)
+            )
+        return sandbox
+
+    async def target(self, sandbox: Sandbox) -> Target:
+        """Where and as whom to connect."""
+        known = self._targets.get(sandbox.id)
+        if known and known[0] == sandbox.version:
+            return known[1]
+        target = await target_of(sandbox, self._ports)
+        self._targets[sandbox.id] = (sandbox.version, target)
+        return target
+
+
+_HINTS: Mapping[State, str] = {
+    State.PENDING: "wait until it is running",
+    State.CREATING: "wait until it is running",
+    State.STARTING: "wait until it is running",
+    State.STOPPED: "start it first",
+    State.PAUSED: "resume it first",
+    State.TERMINATED: "it has ended; create a new one",
+    State.FAILED: "it has failed; its `failure` says why",
+}
