@@ -5,14 +5,14 @@ ADJECTIVES = (
     "fleet", "fond", "fresh", "gentle", "glad", "golden", "grand", "green", "happy", "hazel", "jolly", "keen",
     "kind", "late", "light", "lively", "lucky", "mellow", "merry", "mild", "neat", "noble", "plain", "proud",
     "quick", "quiet", "rapid", "ready", "royal", "sharp", "silver", "smart", "snug", "solid", "sunny",
-    "swift",    "tidy", "vivid", "warm", "wise",
+    "swift", "tidy", "vivid", "warm", "wise",
 )  # fmt: skip
 NOUNS = (
     "badger", "beaver", "bison", "crane", "deer", "dove", "eagle", "falcon", "finch", "fox", "goose", "hare",
     "hawk", "heron", "ibis", "jay", "kite", "koala", "lark", "lemur", "lion", "lynx", "marten", "mole",
-    "moose",    "newt", "otter", "owl", "panda", "pike", "plover", "puma", "quail", "raven", "robin", "seal", "shrew",
-    "sparrow", "stork", "swan", "tapir", "tern", "tiger", "toad", "trout", "turtle", "vole", "walrus", "wolf",
-    "wren", "yak", "zebra",
+    "moose", "newt", "otter", "owl", "panda", "pike", "plover", "puma", "quail", "raven", "robin", "seal",
+    "shrew", "sparrow", "stork", "swan", "tapir", "tern", "tiger", "toad", "trout", "turtle", "vole",
+    "walrus", "wolf", "wren", "yak", "zebra",
 )  # fmt: skip
 
 

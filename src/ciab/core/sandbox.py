@@ -23,8 +23,6 @@ class Failure:
 class InvalidTransition(InvalidState):
     """A move that the table does not have."""
 
-    code = InvalidState.code
-
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
