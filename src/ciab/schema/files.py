@@ -48,8 +48,8 @@ def path_from_url(path: str) -> str:
     return "/" + path.lstrip("/")
 
 
-def path_in_url(path: str) -> str:
-    """The other way round, before percent-encoding: an absolute path, `~/...`, or one below the workspace."""
-    if path.startswith("/"):
-        return path.lstrip("/")
-    return path if path == "~" or path.startswith("~/") else f"~/workspace/{path}"
+def absolute(path: str) -> str:
+    """A path as a user writes it, so that its meaning is clear: relative ones are below the workspace."""
+    if path == "~":
+        return "~/"
+    return path if path.startswith(("/", "~/")) else f"~/workspace/{path}"
