@@ -1,0 +1,132 @@
+"""One SQLite file: readers side by side, writers one at a time, durable at every commit.
+
+In WAL mode `synchronous=NORMAL` may lose the last commits at a power cut; a launch attempt that was lost so
+would be a machine nobody knows of, hence FULL (https://www.sqlite.org/pragma.html#pragma_synchronous).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from ciab.adapters.db.errors import translated
+from ciab.core.errors import RuntimeUnavailable
+
+Result = TypeVar("Result")
+
+_BUSY_MS = 5000
+_CHECKPOINT_BUSY_MS = 500
+"""A checkpoint holds every writer up while it waits for a reader; its caller tries again later."""
+
+_PRAGMAS = (
+    f"busy_timeout = {_BUSY_MS}",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "secure_delete = ON",
+)
+
+
+def sync_engine(path: Path) -> Engine:
+    """For what runs at start, in a thread."""
+    return _prepared(create_engine(f"sqlite:///{path}"))
+
+
+class Sql:
+    """The file while the server runs."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine: AsyncEngine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+        _prepared(self._engine.sync_engine)
+        self._one_writer = asyncio.Lock()
+        self._writes: set[asyncio.Task[Any]] = set()
+
+    @asynccontextmanager
+    async def reading(self, tried: str) -> AsyncIterator[AsyncConnection]:
+        """A view of one moment. Read everything at once: an open reader holds checkpoints up."""
+        with translated(tried):
+            async with self._engine.connect() as connection:
+                yield connection
+
+    async def write(
+        self,
+        tried: str,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        *,
+        then: Callable[[Result], None] | None = None,
+    ) -> Result:
+        """Do `work` in one transaction, then call `then`, in the order of the commits.
+
+        A cancelled caller stops waiting, but the write goes on to its end: what is committed is always told.
+        """
+        return await self._to_its_end(self._write(tried, work, then))
+
+    async def truncate_log(self) -> None:
+        """Move the write-ahead log into the database and empty its file. Raises RuntimeUnavailable when a
+        reader holds it up."""
+        await self._to_its_end(self._truncate_log())
+
+    async def close(self) -> None:
+        """Wait for the writes under way, then close."""
+        await asyncio.gather(*self._writes, return_exceptions=True)
+        await self._engine.dispose()
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, Result]) -> Result:
+        task = asyncio.create_task(work)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return await asyncio.shield(task)
+
+    async def _write(
+        self,
+        tried: str,
+        work: Callable[[AsyncConnection], Awaitable[Result]],
+        then: Callable[[Result], None] | None,
+    ) -> Result:
+        async with self._one_writer:
+            with translated(tried):
+                async with self._engine.connect() as connection:
+                    await connection.execution_options(begin="BEGIN IMMEDIATE")
+                    async with connection.begin():
+                        result = await work(connection)
+            if then:
+                then(result)
+            return result
+
+    async def _truncate_log(self) -> None:
+        tried = "empty the write-ahead log"
+        async with self._one_writer:
+            with translated(tried):
+                async with self._engine.connect() as connection:
+                    await connection.execution_options(begin=None)
+                    await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_CHECKPOINT_BUSY_MS}")
+                    answer = await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                    busy = answer.scalar_one()
+                    await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        if busy:
+            raise RuntimeUnavailable(
+                f"could not {tried}: another program reads the database",
+                hint="close whatever has the database open; this is tried again",
+            )
+
+
+def _prepared(engine: Engine) -> Engine:
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        # without this the sqlite3 module begins transactions by itself, late, and never around DDL
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        if statement := connection.get_execution_options().get("begin", "BEGIN"):
+            connection.exec_driver_sql(statement)
+
+    return engine

@@ -1,0 +1,184 @@
+"""Sandboxes and their journal in SQLite: row, journal and events in one transaction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, delete, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ciab.adapters.db.engine import Sql
+from ciab.adapters.db.events import SqlEvents
+from ciab.adapters.db.rows import journal_values, sandbox_of, sandbox_values
+from ciab.adapters.db.tables import idempotency_keys, journal, labels, sandboxes
+from ciab.core.errors import Conflict, InvalidRequest, SandboxNotFound, StaleVersion
+from ciab.core.events import StreamEvent, events_of
+from ciab.core.ids import SandboxId
+from ciab.core.journal import Entry, StepStatus
+from ciab.core.ports import Once, Query, Vault
+from ciab.core.sandbox import Sandbox
+from ciab.core.states import ENDED, LIVE, State
+
+_SHORTEST_PREFIX = 4
+_AFTER_ANY_ID = "~"
+"""Sorts after every character that an id may have."""
+
+
+class SqlStore:
+    """The port Store."""
+
+    def __init__(self, sql: Sql, vault: Vault, events: SqlEvents, clock: Callable[[], datetime]) -> None:
+        self._sql = sql
+        self._vault = vault
+        self._events = events
+        self._clock = clock
+
+    async def add(self, sandbox: Sandbox, once: Once | None = None) -> Sandbox:
+        """As the port has it."""
+
+        async def work(connection: AsyncConnection) -> tuple[Sandbox, list[StreamEvent]]:
+            if once and (made := await self._made_before(connection, once)):
+                return made, []
+            await _claim_name(connection, sandbox)
+            await connection.execute(insert(sandboxes).values(sandbox_values(sandbox, self._vault)))
+            await _write_labels(connection, sandbox)
+            if once:
+                await _remember(connection, once, sandbox.id)
+            return sandbox, await self._record(connection, None, sandbox, ())
+
+        added, _ = await self._sql.write(f"add sandbox {sandbox.name}", work, then=self._tell)
+        return added
+
+    async def save(self, sandbox: Sandbox, *entries: Entry) -> Sandbox:
+        """As the port has it. The id, the name and the time of creation never change."""
+        saved = replace(sandbox, version=sandbox.version + 1, updated_at=self._clock())
+
+        async def work(connection: AsyncConnection) -> tuple[Sandbox, list[StreamEvent]]:
+            stored = await self._row(connection, sandbox.id)
+            if stored.version != sandbox.version:
+                raise StaleVersion(f"version {sandbox.version} of {sandbox.id}: {stored.version} is saved")
+            values = sandbox_values(saved, self._vault)
+            await connection.execute(update(sandboxes).where(sandboxes.c.id == saved.id).values(values))
+            if sandbox_of(stored, self._vault).spec.labels != saved.spec.labels:
+                await connection.execute(delete(labels).where(labels.c.sandbox_id == saved.id))
+                await _write_labels(connection, saved)
+            return saved, await self._record(connection, State(stored.state), saved, entries)
+
+        await self._sql.write(f"save sandbox {sandbox.name}", work, then=self._tell)
+        return saved
+
+    async def get(self, sandbox_id: SandboxId) -> Sandbox:
+        """As the port has it."""
+        async with self._sql.reading(f"read sandbox {sandbox_id}") as connection:
+            return sandbox_of(await self._row(connection, sandbox_id), self._vault)
+
+    async def lookup(self, reference: str) -> Sandbox:
+        """As the port has it."""
+        async with self._sql.reading(f"look up sandbox {reference}") as connection:
+            found = await _by_reference(connection, reference)
+        if len(found) > 1:
+            raise Conflict(
+                f"several sandboxes have ids that begin with {reference}", hint="give more of the id"
+            )
+        if not found:
+            raise SandboxNotFound(f"no sandbox has the id or name {reference}", hint="ciab sandbox list")
+        return sandbox_of(found[0], self._vault)
+
+    async def page(self, query: Query) -> Sequence[Sandbox]:
+        """As the port has it. Raises InvalidRequest when the cursor is no sandbox's id."""
+        wanted = _filtered(query)
+        async with self._sql.reading("list sandboxes") as connection:
+            if query.cursor is not None:
+                place = select(sandboxes.c.created_at, sandboxes.c.id).where(sandboxes.c.id == query.cursor)
+                after = (await connection.execute(place)).one_or_none()
+                if after is None:
+                    raise InvalidRequest(f"the cursor {query.cursor} is no sandbox's id")
+                wanted = wanted.where(tuple_(sandboxes.c.created_at, sandboxes.c.id) < tuple(after))
+            rows = (await connection.execute(wanted)).all()
+        return [sandbox_of(row, self._vault) for row in rows]
+
+    async def steps(self, sandbox_id: SandboxId) -> Mapping[str, StepStatus]:
+        """As the port has it."""
+        wanted = (
+            select(journal.c.subject, journal.c.status)
+            .where(journal.c.sandbox_id == sandbox_id, journal.c.kind == "step")
+            .order_by(journal.c.id)
+        )
+        async with self._sql.reading(f"read the journal of sandbox {sandbox_id}") as connection:
+            rows = (await connection.execute(wanted)).all()
+        return {row.subject: StepStatus(row.status) for row in rows}
+
+    async def _row(self, connection: AsyncConnection, sandbox_id: SandboxId) -> Row[Any]:
+        row = (await connection.execute(select(sandboxes).where(sandboxes.c.id == sandbox_id))).one_or_none()
+        if row is None:
+            raise SandboxNotFound(f"no sandbox has the id {sandbox_id}", hint="ciab sandbox list")
+        return row
+
+    async def _made_before(self, connection: AsyncConnection, key: Once) -> Sandbox | None:
+        wanted = select(idempotency_keys).where(idempotency_keys.c.key == key.key)
+        known = (await connection.execute(wanted)).one_or_none()
+        if known is None:
+            return None
+        if known.digest != key.digest:
+            raise Conflict("this idempotency key came with another request before", hint="use a new key")
+        return sandbox_of(await self._row(connection, known.sandbox_id), self._vault)
+
+    async def _record(
+        self, connection: AsyncConnection, before: State | None, after: Sandbox, entries: Sequence[Entry]
+    ) -> list[StreamEvent]:
+        now = self._clock()
+        if rows := journal_values(after.id, now, before, after.state, entries):
+            await connection.execute(insert(journal), rows)
+        return await self._events.record(connection, after.id, events_of(before, after, entries), now)
+
+    def _tell(self, written: tuple[Sandbox, list[StreamEvent]]) -> None:
+        self._events.tell(written[1])
+
+
+async def _claim_name(connection: AsyncConnection, sandbox: Sandbox) -> None:
+    taken = select(sandboxes.c.id).where(sandboxes.c.name == sandbox.name, sandboxes.c.state.in_(LIVE))
+    if sandbox.live and (other := (await connection.execute(taken)).scalar()):
+        raise Conflict(f"the name {sandbox.name} is taken by sandbox {other}", hint="choose another name")
+
+
+async def _write_labels(connection: AsyncConnection, sandbox: Sandbox) -> None:
+    rows = [
+        {"sandbox_id": sandbox.id, "key": key, "value": value} for key, value in sandbox.spec.labels.items()
+    ]
+    if rows:
+        await connection.execute(insert(labels), rows)
+
+
+async def _remember(connection: AsyncConnection, key: Once, sandbox_id: SandboxId) -> None:
+    row = {"key": key.key, "digest": key.digest, "sandbox_id": sandbox_id}
+    await connection.execute(insert(idempotency_keys).values(row))
+
+
+async def _by_reference(connection: AsyncConnection, reference: str) -> Sequence[Row[Any]]:
+    newest = select(sandboxes).order_by(sandboxes.c.created_at.desc(), sandboxes.c.id.desc())
+    named = newest.where(sandboxes.c.name == reference).limit(1)
+    attempts = [
+        newest.where(sandboxes.c.id == reference),
+        named.where(sandboxes.c.state.in_(LIVE)),
+        named.where(sandboxes.c.state.in_(ENDED)),
+    ]
+    if len(reference) >= _SHORTEST_PREFIX:
+        # a range, not LIKE: it takes % and _ as they are and uses the primary key
+        attempts.append(newest.where(sandboxes.c.id.between(reference, reference + _AFTER_ANY_ID)).limit(2))
+    for wanted in attempts:
+        if rows := (await connection.execute(wanted)).all():
+            return rows
+    return ()
+
+
+def _filtered(query: Query) -> Select[Any]:
+    wanted = select(sandboxes).order_by(sandboxes.c.created_at.desc(), sandboxes.c.id.desc())
+    if query.states is not None:
+        wanted = wanted.where(sandboxes.c.state.in_(query.states))
+    if query.provider is not None:
+        wanted = wanted.where(sandboxes.c.provider == query.provider)
+    for key, value in query.labels.items():
+        having = select(labels.c.sandbox_id).where(labels.c.key == key, labels.c.value == value)
+        wanted = wanted.where(sandboxes.c.id.in_(having))
+    return wanted.limit(query.limit)
