@@ -1,0 +1,64 @@
+"""The command line of the local region: `python -m ciab.localec2 --dir DIR`.
+
+When it serves, it prints one JSON line, {"endpoint", "pid", "isolation"}, and has the same in
+DIR/endpoint.json until its orderly end. SIGTERM or SIGINT: machines stopped, state saved, exit code 0.
+Exit code 1: it could not begin or go on; one line on stderr says why.
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from ciab.localec2.addresses import AddressError
+from ciab.localec2.faults import FaultsError, parse
+from ciab.localec2.folder import Folder, FolderInUse, StateError
+from ciab.localec2.host import MachineError, MachineHost
+from ciab.localec2.serve import Settings, serve
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        faults = parse(options.faults)
+        folder = Folder(options.dir.expanduser().absolute())
+        folder.claim()
+        settings = Settings(options.port, options.orphan_secs)
+        asyncio.run(serve(folder, _host(options), faults, settings))
+    except (FolderInUse, AddressError, MachineError, FaultsError, StateError, OSError) as exc:
+        sys.stderr.write(f"local region: {exc}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m ciab.localec2", description="An EC2 region on this machine.")
+    parser.add_argument(
+        "--dir", type=Path, required=True, help="where its state and disks are; one process each"
+    )
+    parser.add_argument("--port", type=int, default=0, help="0, the default: that of the last start, or any")
+    parser.add_argument("--machines", choices=("process", "image"), default="process")
+    parser.add_argument("--rootfs", type=Path, help="the root file system of --machines image")
+    parser.add_argument("--faults", default="{}", help="a JSON object, see ciab.localec2.faults")
+    parser.add_argument(
+        "--orphan-secs", type=float, default=0, help="end after so long without a call; 0: never"
+    )
+    return parser
+
+
+def _host(options: argparse.Namespace) -> MachineHost:
+    if options.machines == "image":
+        from ciab.localec2.image import ImageHost
+
+        if options.rootfs is None:
+            raise MachineError("--machines image needs --rootfs, the folder of a root file system to boot")
+        return ImageHost(options.dir, options.rootfs)
+    from ciab.localec2.process import ProcessHost
+
+    return ProcessHost()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
