@@ -1,7 +1,8 @@
 """The command line of the local region: `python -m ciab.localec2 --dir DIR`.
 
-When it serves, it prints one JSON line, {"endpoint", "pid", "isolation"}, and has the same in
-DIR/endpoint.json until its orderly end. SIGTERM or SIGINT: machines stopped, state saved, exit code 0.
+When it serves, it prints one JSON line, {"endpoint", "pid", "isolation", "reason"}, and has the same in
+DIR/endpoint.json until its orderly end; `reason` says why there is no isolation, else it is null.
+SIGTERM or SIGINT: machines stopped, state saved, exit code 0.
 Exit code 1: it could not begin or go on; one line on stderr says why.
 """
 
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from ciab.localec2.addresses import AddressError
-from ciab.localec2.faults import FaultsError, parse
+from ciab.localec2.faults import Faults, FaultsError, parse
 from ciab.localec2.folder import Folder, FolderInUse, StateError
 from ciab.localec2.host import MachineError, MachineHost
 from ciab.localec2.serve import Settings, serve
@@ -25,8 +26,7 @@ def main() -> int:
         faults = parse(options.faults)
         folder = Folder(options.dir.expanduser().absolute())
         folder.claim()
-        settings = Settings(options.port, options.orphan_secs)
-        asyncio.run(serve(folder, _host(options), faults, settings))
+        asyncio.run(_serve(options, folder, faults))
     except (FolderInUse, AddressError, MachineError, FaultsError, StateError, OSError) as exc:
         sys.stderr.write(f"local region: {exc}\n")
         return 1
@@ -48,16 +48,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _host(options: argparse.Namespace) -> MachineHost:
+async def _serve(options: argparse.Namespace, folder: Folder, faults: Faults) -> None:
+    host: MachineHost
+    reason = None
     if options.machines == "image":
         from ciab.localec2.image import ImageHost
 
         if options.rootfs is None:
             raise MachineError("--machines image needs --rootfs, the folder of a root file system to boot")
-        return ImageHost(options.dir, options.rootfs)
-    from ciab.localec2.process import ProcessHost
+        host = ImageHost(folder.path, options.rootfs)
+    else:
+        from ciab.localec2.process import ProcessHost
 
-    return ProcessHost()
+        host = process_host = await ProcessHost.open()
+        reason = process_host.reason
+    await serve(folder, host, faults, Settings(options.port, options.orphan_secs, reason))
 
 
 if __name__ == "__main__":

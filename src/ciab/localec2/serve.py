@@ -28,6 +28,8 @@ class Settings:
     """0: that of the last start where it is free, else any."""
     orphan_secs: float = 0
     """With no call for so long the region ends in an orderly way; 0: never."""
+    reason: str | None = None
+    """Why the machines are not isolated."""
 
 
 async def serve(folder: Folder, host: MachineHost, faults: Faults, settings: Settings) -> None:
@@ -51,7 +53,7 @@ async def serve(folder: Folder, host: MachineHost, faults: Faults, settings: Set
     with lease, _listener(settings.port, remembered.get("port", 0)) as listener:
         try:
             await web.SockSite(runner, listener).start()
-            _announce(folder, listener, host)
+            _announce(folder, listener, host, settings.reason)
             await engine.load()
             await _until_end(ending, front, settings.orphan_secs)
         finally:
@@ -60,10 +62,15 @@ async def serve(folder: Folder, host: MachineHost, faults: Faults, settings: Set
             folder.withdraw()
 
 
-def _announce(folder: Folder, listener: socket.socket, host: MachineHost) -> None:
+def _announce(folder: Folder, listener: socket.socket, host: MachineHost, reason: str | None) -> None:
     port = listener.getsockname()[1]
     folder.remember(port=port)
-    endpoint = {"endpoint": f"http://{_HOST}:{port}", "pid": os.getpid(), "isolation": host.isolation}
+    endpoint = {
+        "endpoint": f"http://{_HOST}:{port}",
+        "pid": os.getpid(),
+        "isolation": host.isolation,
+        "reason": reason,
+    }
     folder.announce(endpoint)
     sys.stdout.write(json.dumps(endpoint) + "\n")
     sys.stdout.flush()
