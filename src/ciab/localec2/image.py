@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable
@@ -32,6 +33,7 @@ STOP_SECONDS = 10.0
 """How long an orderly shutdown may take; then the machine is killed, as EC2 does after minutes."""
 _BOOT_SECONDS = 30.0
 _CONNECT_SECONDS = 5.0
+_NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--fork")
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 _INOTIFY_INSTANCES = 8192
 
@@ -51,7 +53,17 @@ def missing() -> list[str]:
         lacks.append("no cgroup v2 is mounted")
     if shutil.which("ip") is None:
         lacks.append("the program `ip` is not installed: `apt install iproute2`")
+    if not lacks:
+        lacks.extend(_refused())
     return lacks
+
+
+def _refused() -> list[str]:
+    """Root is not enough in a container or under a security module: try the namespaces themselves."""
+    tried = subprocess.run(["unshare", *_NAMESPACES, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode == 0:
+        return []
+    return [f"new namespaces are refused here, to root too ({tried.stderr.strip()}): leave the container"]
 
 
 @dataclass(slots=True)
@@ -139,7 +151,7 @@ class ImageHost:
         await asyncio.gather(*(self.stop(instance_id) for instance_id in tuple(self._machines)))
 
     def _prepare(self, order: MachineOrder) -> Boot:
-        lacks = missing()
+        lacks = [] if self._machines else missing()
         if not (self._rootfs / "sbin/init").exists():
             lacks.append(f"{self._rootfs} is no root file system: `python -m ciab.localec2.rootfs` makes one")
         parent = own_cgroup()

@@ -27,7 +27,6 @@ locale: C.UTF-8
 system_info:
   default_user:
     name: ubuntu
-    uid: 1000
     gecos: Ubuntu
     groups: [adm, sudo]
     lock_passwd: true

@@ -34,7 +34,6 @@ def user_data(keys: SandboxKeys, user: str, port: int) -> str:
             },
         ],
         "disable_root": True,
-        "ssh_pwauth": False,
         "ssh_deletekeys": True,
         "ssh_keys": {
             "ed25519_private": keys.host.private.reveal(),
@@ -58,6 +57,9 @@ def _drop_in(port: int) -> str:
     # goes through one connection; a dead connection and its forwarded sockets make room after 45 s.
     lines = [
         "# written by CIAB at the first boot",
+        # Here and not as `ssh_pwauth: false`: for that cloud-init restarts sshd when it is already up,
+        # and whoever connects just then is refused. sshd takes the first value; 10- comes before 50-.
+        "PasswordAuthentication no",
         "MaxSessions 64",
         "MaxStartups 64:30:128",
         "ClientAliveInterval 15",
