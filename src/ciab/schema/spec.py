@@ -26,9 +26,6 @@ from ciab.schema.values import (
 Word = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9._:/-]+$")]
 """An identifier of the provider's; whether it exists is the provider's to say."""
 
-PROVIDERS = ("command",)
-"""The agent providers that this release can run."""
-
 
 class GitRepo(BaseModel):
     """A repository to clone while the sandbox is made."""
@@ -214,11 +211,6 @@ class SandboxSpec(BaseModel):
         )
 
     def _refuse_what_is_not_built(self) -> None:
-        if self.agent_provider not in PROVIDERS:
-            raise InvalidRequest(
-                f"this release cannot run the agent provider {self.agent_provider!r} yet",
-                hint="use 'command': a machine that runs your own programs",
-            )
         later = {
             "credentials": bool(self.credentials),
             "git_repos.credential_id": any(repo.credential_id for repo in self.git_repos),

@@ -1,0 +1,63 @@
+"""What all tests share: options, an environment without the user's, skips that count as failures in CI."""
+
+import os
+from collections.abc import Generator
+from typing import TypeVar
+
+import pytest
+
+CI = os.environ.get("CI") == "true"
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--live", action="store_true", help="also talk to real AWS, with the credentials found here"
+    )
+    parser.addoption(
+        "--full", action="store_true", help="tests/prove with its long counts, not a seeded sample"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The user's AWS account, server and proxies are none of a test's business."""
+    for name in list(os.environ):
+        foreign = name.startswith(("AWS_", "CIAB_")) or name.lower().endswith("_proxy")
+        if foreign and not config.getoption("--live"):
+            del os.environ[name]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--live"):
+        return
+    live = [item for item in items if item.get_closest_marker("live")]
+    if live:
+        config.hook.pytest_deselected(items=live)
+        items[:] = [item for item in items if item not in live]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    return _no_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    return _no_skip(report)
+
+
+def _no_skip(report: Report) -> Report:
+    """In CI everything that a test needs is there: a skip hides something."""
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the long counts of tests/prove are wanted."""
+    return bool(request.config.getoption("--full"))
