@@ -16,6 +16,7 @@ from moto.core.exceptions import ServiceException
 from moto.core.parse import default_timestamp_parser
 from moto.core.request import Request
 from moto.core.responses import ActionResult
+from moto.core.serialize import return_if_not_empty
 from moto.core.utils import camelcase_to_underscores
 from moto.ec2.exceptions import InvalidInstanceTypeError
 from moto.ec2.models import EC2Backend, ec2_backends
@@ -107,11 +108,14 @@ class CatalogueImage(Ami):
 class Ec2(EC2Response):
     """One call in moto's terms: `params` is read from the Query form, results are written as EC2's XML."""
 
-    RESPONSE_KEY_PATH_TO_TRANSFORMER = {  # noqa: RUF012  # moto declares it without ClassVar
-        # A replayed RunInstances shows the state as it is; moto always says pending.
+    RESPONSE_KEY_PATH_TO_TRANSFORMER = {  # moto declares it without ClassVar
         path: change
         for path, change in EC2Response.RESPONSE_KEY_PATH_TO_TRANSFORMER.items()
+        # A replayed RunInstances shows the state as it is; moto always says pending.
         if path != "RunInstances.Reservation.Instances.Instance.State"
+    } | {
+        # An interface without a public address has no association.
+        "NetworkInterfaces.InstanceNetworkInterface.Association": return_if_not_empty,
     }
 
     params: dict[str, Any]
