@@ -38,6 +38,12 @@ class InvalidRequest(RequestError):
     code = "invalid_request"
 
 
+class TooLarge(RequestError):
+    """The body is larger than this route takes."""
+
+    code = "request_too_large"
+
+
 class Unauthorized(RequestError):
     """No key, or not one of ours."""
 

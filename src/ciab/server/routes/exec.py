@@ -1,0 +1,76 @@
+"""Commands inside a sandbox, as a whole or as they happen. They end with the client that asked for them."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import cast
+
+from fastapi import APIRouter, Request, Response
+
+from ciab.control.reach import with_environment
+from ciab.core.errors import CiabError
+from ciab.core.guest import Command, Exit, Output
+from ciab.core.ports import Guest
+from ciab.schema.errors import ErrorInfo
+from ciab.schema.exec import ErrorFrame, ExecRequest, ExecResult, Framer
+from ciab.server import sse
+from ciab.server.replies import REFUSALS, reply
+from ciab.server.services import Serving
+from ciab.server.streams import Streamed, while_connected
+
+router = APIRouter(prefix="/api/v1/sandboxes/{reference}", tags=["exec"], responses=REFUSALS)
+
+KEPT_OUTPUT = 10 * 1024 * 1024
+"""Bytes of each stream that a result holds; the rest is dropped and `truncated` says so."""
+
+CLIENT_GONE = 499
+"""For the log alone: nobody is there to read it."""
+
+
+@router.post("/exec", response_model=ExecResult)
+async def run_command(reference: str, body: ExecRequest, request: Request, services: Serving) -> Response:
+    """Run a command to its end."""
+    command, stdin = body.to_core(), body.stdin_bytes()
+    sandbox, connection = await services.reach.connection(reference)
+    run = connection.guest.run(with_environment(sandbox, command), stdin, limit_bytes=KEPT_OUTPUT)
+    ran = await while_connected(request.receive, run)
+    if ran is None:
+        return Response(status_code=CLIENT_GONE)
+    return reply(ExecResult.from_core(ran, body.encoding))
+
+
+@router.post(
+    "/exec/stream",
+    response_class=Response,
+    responses={200: {"content": {sse.MEDIA_TYPE: {}}, "description": "Frames of output, last an exit"}},
+)
+async def stream_command(reference: str, body: ExecRequest, services: Serving) -> Response:
+    """Run a command and send its output as it happens."""
+    command, stdin = body.to_core(), body.stdin_bytes()
+    sandbox, connection = await services.reach.connection(reference)
+    frames = _frames(connection.guest, with_environment(sandbox, command), stdin, Framer(body.encoding))
+    return Streamed(
+        frames,
+        sse.MEDIA_TYPE,
+        sse.HEADERS,
+        keepalive=sse.COMMENT,
+        keepalive_secs=services.keepalive_secs,
+    )
+
+
+async def _frames(
+    guest: Guest, command: Command, stdin: bytes, framer: Framer
+) -> AsyncGenerator[bytes, None]:
+    output = cast(
+        "AsyncGenerator[Output | Exit, None]", guest.stream(command, _once(stdin) if stdin else None)
+    )
+    try:
+        async with aclosing(output):
+            async for item in output:
+                for frame in framer.frames(item):
+                    yield sse.message(frame)
+    except CiabError as error:
+        yield sse.message(ErrorFrame(error=ErrorInfo.of(error)))
+
+
+async def _once(data: bytes) -> AsyncGenerator[bytes, None]:
+    yield data
