@@ -98,20 +98,23 @@ class Sql:
             return result
 
     async def _truncate_log(self) -> None:
-        tried = "empty the write-ahead log"
         async with self._one_writer:
-            with translated(tried):
+            with translated("empty the write-ahead log"):
                 async with self._engine.connect() as connection:
-                    await connection.execution_options(begin=None)
-                    await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_CHECKPOINT_BUSY_MS}")
-                    answer = await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-                    busy = answer.scalar_one()
-                    await connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        if busy:
-            raise RuntimeUnavailable(
-                f"could not {tried}: another program reads the database",
-                hint="close whatever has the database open; this is tried again",
-            )
+                    await connection.run_sync(truncate_log)
+
+
+def truncate_log(connection: Connection) -> None:
+    """Empty the log over a connection without a transaction. Raises RuntimeUnavailable while it is read."""
+    connection.execution_options(begin=None)
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {_CHECKPOINT_BUSY_MS}")
+    busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    if busy:
+        raise RuntimeUnavailable(
+            "could not empty the database's write-ahead log: another program reads the database",
+            hint="close whatever has the database open; this is tried again",
+        )
 
 
 def _prepared(engine: Engine) -> Engine:

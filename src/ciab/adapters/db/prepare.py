@@ -35,18 +35,25 @@ def prepare(path: Path, vault: Vault, migrations: Path = MIGRATIONS) -> OwnerId:
     existed = path.exists()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600)
+    done = False
+    try:
+        owner = _in_one_transaction(path, vault, migrations)
+        done = True
+    except RuntimeFault as exc:
+        raise ConfigError(exc.message, hint=exc.hint) from exc
+    finally:
+        if not done and not existed:
+            path.unlink()
+    return owner
+
+
+def _in_one_transaction(path: Path, vault: Vault, migrations: Path) -> OwnerId:
     engine = sync_engine(path)
     try:
         with translated(f"open the database {path}"), engine.connect() as connection:
             connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
                 return _prepare(connection, vault, migrations)
-    except BaseException as exc:
-        if not existed:
-            path.unlink()
-        if isinstance(exc, RuntimeFault):
-            raise ConfigError(exc.message, hint=exc.hint) from exc
-        raise
     finally:
         engine.dispose()
 
