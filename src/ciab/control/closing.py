@@ -10,6 +10,7 @@ from ciab.control.sandboxes import Sandboxes
 from ciab.control.supervisor import Supervisor
 from ciab.control.work import Ports
 from ciab.core.errors import CiabError, InvalidState, SandboxNotFound
+from ciab.core.ids import SandboxId
 from ciab.core.machine import Machine, Place
 from ciab.core.sandbox import Sandbox
 from ciab.core.spec import Persistence
@@ -36,26 +37,29 @@ async def close_down(
     """
     try:
         async with asyncio.timeout(seconds):
-            await _intend_all(ports, sandboxes)
-            await supervisor.rest()
+            await _end_all(ports, sandboxes, supervisor)
             # a persistent sandbox may have become running only now
-            await _intend_all(ports, sandboxes)
-            await supervisor.rest()
+            await _end_all(ports, sandboxes, supervisor)
             strays = [left for place in places for left in await _sweep(ports, place)]
     except TimeoutError:
         strays = []
     return [*[_left(sandbox) for sandbox in await every(ports.store, LIVE) if not _at_rest(sandbox)], *strays]
 
 
-async def _intend_all(ports: Ports, sandboxes: Sandboxes) -> None:
+async def _end_all(ports: Ports, sandboxes: Sandboxes, supervisor: Supervisor) -> None:
+    intended: list[SandboxId] = []
     for sandbox in await every(ports.store, LIVE):
         goal = _goal(sandbox)
         if goal is None or sandbox.state is goal:
             continue
         try:
-            await sandboxes.intend(sandbox.id, goal)
+            await sandboxes.record(sandbox.id, goal)
+            intended.append(sandbox.id)
         except InvalidState as moved:
             log.info("intent came too late", extra={"action": "intent_late", "reason": moved.message})
+    for sandbox_id in intended:
+        supervisor.wake(sandbox_id)
+    await supervisor.rest()
 
 
 def _goal(sandbox: Sandbox) -> State | None:

@@ -1,6 +1,6 @@
 """What happens in each moving state. A mover takes a sandbox and gives it in the state that follows."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ciab.control.pipeline import WATCHING, Step, attempt, failure_of, provision, unwind
@@ -23,17 +23,6 @@ Mover = Callable[[Sandbox, Work], Awaitable[Sandbox]]
 async def begin(sandbox: Sandbox, work: Work) -> Sandbox:
     """Decide where it will live and how it is reached: later changes of the configuration do not move it."""
     return replace(sandbox.to(S.CREATING), site=work.ports.site_of(sandbox.spec))
-
-
-async def create(sandbox: Sandbox, work: Work) -> Sandbox:
-    """Run the pipeline."""
-    return await provision(sandbox, work, STEPS)
-
-
-async def clean_up(sandbox: Sandbox, work: Work) -> Sandbox:
-    """Unwind the pipeline: a failed creation, a cancel, a crash and a delete all end here."""
-    sandbox = await unwind(sandbox, work, STEPS)
-    return sandbox.to(S.FAILED if sandbox.failure else S.TERMINATED)
 
 
 async def stop(sandbox: Sandbox, work: Work) -> Sandbox:
@@ -107,10 +96,25 @@ STOP = Step("stop_machine", stop_machine, pace=WATCHING)
 START = Step("start_machine", start_machine, pace=WATCHING)
 LOG_IN = Step("start_machine", await_guest, pace=WATCHING, check=still_alive)
 
-MOVERS: Mapping[S, Mover] = {
-    S.PENDING: begin,
-    S.CREATING: create,
-    S.STOPPING: stop,
-    S.STARTING: start,
-    S.TERMINATING: clean_up,
-}
+
+def movers_of(steps: Sequence[Step]) -> Mapping[S, Mover]:
+    """What drives each moving state, with these steps as the pipeline."""
+
+    async def create(sandbox: Sandbox, work: Work) -> Sandbox:
+        return await provision(sandbox, work, steps)
+
+    async def clean_up(sandbox: Sandbox, work: Work) -> Sandbox:
+        # a failed creation, a cancel, a crash and a delete all end here
+        sandbox = await unwind(sandbox, work, steps)
+        return sandbox.to(S.FAILED if sandbox.failure else S.TERMINATED)
+
+    return {
+        S.PENDING: begin,
+        S.CREATING: create,
+        S.STOPPING: stop,
+        S.STARTING: start,
+        S.TERMINATING: clean_up,
+    }
+
+
+MOVERS = movers_of(STEPS)

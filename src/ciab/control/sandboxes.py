@@ -65,13 +65,17 @@ class Sandboxes:
 
     async def intend(self, sandbox_id: SandboxId, state: State) -> Sandbox:
         """Move it to `state` and wake its driver, however often somebody else saves it meanwhile."""
+        sandbox = await self.record(sandbox_id, state)
+        self._supervisor.wake(sandbox_id)
+        return sandbox
+
+    async def record(self, sandbox_id: SandboxId, state: State) -> Sandbox:
+        """Save the intent only; whoever calls this wakes the driver later."""
         while True:
             sandbox = await self._store.get(sandbox_id)
             if state is State.TERMINATING and (sandbox.state is state or not sandbox.live):
                 return sandbox
             try:
-                sandbox = await self._store.save(sandbox.to(state))
+                return await self._store.save(sandbox.to(state))
             except StaleVersion:
                 continue
-            self._supervisor.wake(sandbox_id)
-            return sandbox

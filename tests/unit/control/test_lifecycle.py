@@ -1,0 +1,154 @@
+"""What users ask for, and what happens to a sandbox that has once run."""
+
+from dataclasses import replace
+
+import pytest
+
+from ciab.control.reach import Reach
+from ciab.core.errors import (
+    CapacityUnavailable,
+    Conflict,
+    InvalidRequest,
+    InvalidState,
+    RuntimeRejected,
+    SandboxNotFound,
+)
+from ciab.core.machine import MachineState
+from ciab.core.ports import Once
+from ciab.core.spec import Spec
+from ciab.core.states import State
+from ciab.testing.machines import FakeMachines
+from tests.unit.control.world import SPEC, World
+
+
+async def test_an_agent_that_is_not_there_is_refused_before_anything_is_kept() -> None:
+    world = World()
+    async with world.process() as (sandboxes, _):
+        with pytest.raises(InvalidRequest, match="claude-code") as refused:
+            await sandboxes.create(Spec("claude-code"), None)
+    assert refused.value.hint == "available: command"
+    assert not world.database.store.journal
+
+
+async def test_the_same_idempotency_key_makes_one_sandbox() -> None:
+    world = World()
+    async with world.process() as (sandboxes, supervisor):
+        first = await sandboxes.create(SPEC, None, Once("key", "digest"))
+        again = await sandboxes.create(SPEC, None, Once("key", "digest"))
+        with pytest.raises(Conflict):
+            await sandboxes.create(SPEC, None, Once("key", "another"))
+        await supervisor.rest()
+    assert first.id == again.id
+    assert len(world.billable()) == 1
+
+
+async def test_deleting_twice_is_no_error_and_an_unknown_one_is() -> None:
+    world = World()
+    sandbox = await world.create()
+    await world.delete(sandbox)
+    assert (await world.delete(sandbox)).state is State.TERMINATED
+    async with world.process() as (sandboxes, _):
+        with pytest.raises(SandboxNotFound):
+            await sandboxes.delete("nobody")
+
+
+async def test_stop_keeps_the_machine_and_start_brings_it_back_at_its_new_address() -> None:
+    world = World()
+    sandbox = await world.create()
+    async with world.process() as (sandboxes, supervisor):
+        await sandboxes.stop(sandbox.id)
+        await supervisor.rest()
+        stopped = await world.sandbox(sandbox.id)
+        assert stopped.state is State.STOPPED
+        with pytest.raises(InvalidState, match="stopped"):
+            await Reach(world.ports()).connection(sandbox.id)
+        await sandboxes.start(sandbox.id)
+        await supervisor.rest()
+    started = await world.sandbox(sandbox.id)
+    assert started.state is State.RUNNING
+    assert started.machine
+    assert sandbox.machine
+    assert started.machine.id == sandbox.machine.id
+    assert started.machine.public_ip not in (None, sandbox.machine.public_ip)
+
+
+async def test_a_start_without_capacity_leaves_it_stopped_and_says_why() -> None:
+    world = World()
+    sandbox = await world.create()
+    async with world.process() as (sandboxes, supervisor):
+        await sandboxes.stop(sandbox.id)
+        await supervisor.rest()
+        world.machines.fail_next["start"] = CapacityUnavailable("no t3.medium in us-east-1a")
+        await sandboxes.start(sandbox.id)
+        await supervisor.rest()
+        failed = await world.sandbox(sandbox.id)
+        assert failed.state is State.STOPPED
+        assert failed.failure
+        assert (failed.failure.step, failed.failure.code) == ("start_machine", "capacity_unavailable")
+        await sandboxes.start(sandbox.id)
+        await supervisor.rest()
+    started = await world.sandbox(sandbox.id)
+    assert (started.state, started.failure) == (State.RUNNING, None)
+    assert world.machines.launched(sandbox.id) == 1
+
+
+async def test_a_machine_that_ends_while_it_comes_up_is_a_failure_with_its_reason() -> None:
+    world = World(machines=FakeMachines(pending=1000))
+    async with world.process() as (sandboxes, supervisor):
+        made = await sandboxes.create(SPEC, None)
+        while not world.billable():
+            await world.clock.sleep(0)
+        world.machines.end(world.billable()[0], "Client.VolumeLimitExceeded")
+        await supervisor.rest()
+    failed = await world.sandbox(made.id)
+    assert failed.state is State.FAILED
+    assert failed.failure
+    assert failed.failure.step == "await_machine"
+    assert "Client.VolumeLimitExceeded" in failed.failure.message
+
+
+async def test_late_visibility_is_waited_for() -> None:
+    world = World(machines=FakeMachines(lag=7, pending=3))
+    sandbox = await world.create()
+    assert sandbox.state is State.RUNNING
+    assert world.machines.launched(sandbox.id) == 1
+
+
+@pytest.mark.parametrize("method", ["launch", "terminate"])
+async def test_an_answer_lost_after_the_work_makes_no_second_machine(method: str) -> None:
+    world = World(machines=FakeMachines(lag=5, lose_next={method}))
+    sandbox = await world.create()
+    assert world.machines.launched(sandbox.id) == 1
+    await world.delete(sandbox)
+    assert not world.billable()
+    assert world.machines.launched(sandbox.id) == 1
+
+
+async def test_a_place_that_the_configuration_has_left_keeps_its_sandboxes_site() -> None:
+    world = World()
+    sandbox = await world.create()
+    ports = replace(world.ports(), site_of=lambda spec: pytest.fail("decided twice"))
+    assert sandbox.site
+    target = await Reach(ports).target(sandbox)
+    assert (target.user, target.port) == (sandbox.site.login.user, sandbox.site.login.port)
+
+
+async def test_many_at_once_all_come_up() -> None:
+    world = World()
+    async with world.process() as (sandboxes, supervisor):
+        made = [await sandboxes.create(SPEC, None) for _ in range(200)]
+        await supervisor.rest()
+    states = [(await world.sandbox(one.id)).state for one in made]
+    assert states == [State.RUNNING] * 200
+    assert len(world.billable()) == 200
+    assert all(machine.state is MachineState.RUNNING for machine in world.machines.alive())
+
+
+async def test_a_sandbox_that_cannot_be_stopped_is_alarmed_and_tried_again() -> None:
+    world = World()
+    sandbox = await world.create()
+    world.machines.fail_next["stop"] = RuntimeRejected("no permission to stop")
+    async with world.process() as (sandboxes, supervisor):
+        await sandboxes.stop(sandbox.id)
+        await supervisor.rest()
+    assert (await world.sandbox(sandbox.id)).state is State.STOPPED
