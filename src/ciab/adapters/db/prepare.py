@@ -34,7 +34,8 @@ def prepare(path: Path, vault: Vault, migrations: Path = MIGRATIONS) -> OwnerId:
     """
     existed = path.exists()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.touch(mode=0o600)
+    if not existed:
+        path.touch(mode=0o600)
     done = False
     try:
         owner = _in_one_transaction(path, vault, migrations)

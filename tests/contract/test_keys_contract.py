@@ -1,0 +1,59 @@
+"""The ports Keys and Attempts: what every implementation must do."""
+
+import asyncio
+
+import pytest
+
+from ciab.core.errors import Conflict
+from ciab.core.machine import Outcome
+from ciab.core.secret import Secret
+from tests.databases import Ports, a_sandbox, an_attempt, some_keys
+
+
+async def test_keys_that_were_kept_first_stay(db: Ports) -> None:
+    sandbox = await db.store.add(a_sandbox())
+    assert await db.keys.get(sandbox.id) is None
+    assert await db.keys.keep(sandbox.id, some_keys("first")) == some_keys("first")
+    assert await db.keys.keep(sandbox.id, some_keys("second")) == some_keys("first")
+    assert await db.keys.get(sandbox.id) == some_keys("first")
+
+
+async def test_two_keepers_at_once_get_the_same_keys(db: Ports) -> None:
+    sandbox = await db.store.add(a_sandbox())
+    kept = await asyncio.gather(*(db.keys.keep(sandbox.id, some_keys(str(n))) for n in range(5)))
+    assert len(set(kept)) == 1
+
+
+async def test_discarded_keys_and_requests_are_gone_and_others_stay(db: Ports) -> None:
+    mine, other = await db.store.add(a_sandbox()), await db.store.add(a_sandbox())
+    for sandbox in (mine, other):
+        await db.keys.keep(sandbox.id, some_keys())
+        await db.attempts.begin(an_attempt(sandbox.id))
+    for _ in range(2):
+        await db.keys.discard(mine.id)
+        assert await db.keys.get(mine.id) is None
+        assert [attempt.request for attempt in await db.attempts.past(mine.id)] == [Secret("")]
+    assert await db.keys.get(other.id) == some_keys()
+    assert list(await db.attempts.past(other.id)) == [an_attempt(other.id)]
+
+
+async def test_attempts_are_listed_by_number_with_their_outcome(db: Ports) -> None:
+    sandbox = await db.store.add(a_sandbox())
+    for number in (1, 2, 10):
+        await db.attempts.begin(an_attempt(sandbox.id, number))
+    await db.attempts.settle(an_attempt(sandbox.id, 1), Outcome.REFUSED)
+    await db.attempts.settle(an_attempt(sandbox.id, 2), Outcome.LAUNCHED, "i-1")
+    past = await db.attempts.past(sandbox.id)
+    assert [(attempt.number, attempt.outcome, attempt.machine_id) for attempt in past] == [
+        (1, Outcome.REFUSED, None),
+        (2, Outcome.LAUNCHED, "i-1"),
+        (10, Outcome.OPEN, None),
+    ]
+    assert past[2] == an_attempt(sandbox.id, 10)
+
+
+async def test_an_attempt_is_never_recorded_twice(db: Ports) -> None:
+    sandbox = await db.store.add(a_sandbox())
+    await db.attempts.begin(an_attempt(sandbox.id))
+    with pytest.raises(Conflict):
+        await db.attempts.begin(an_attempt(sandbox.id))
