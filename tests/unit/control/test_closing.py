@@ -70,13 +70,13 @@ async def test_an_end_takes_stray_machines_of_ended_sandboxes_and_names_unknown_
 class WatchedMachines(FakeMachines):
     """Notes, at the first terminate, the states of all sandboxes."""
 
-    def __init__(self, look: Callable[[], Awaitable[list[State]]]) -> None:
+    def __init__(self, states: Callable[[], Awaitable[list[State]]]) -> None:
         super().__init__()
         self.seen: list[State] = []
-        self._look = look
+        self._states = states
 
     async def terminate(self, sandbox_id: SandboxId, place: Place, attempts: Attempts) -> None:
-        self.seen = self.seen or await self._look()
+        self.seen = self.seen or await self._states()
         await super().terminate(sandbox_id, place, attempts)
 
 
