@@ -39,7 +39,7 @@ def path_from_url(path: str) -> str:
         raise InvalidRequest("a path cannot hold a NUL character")
     if len(path.encode("utf-8", "surrogatepass")) > 4096:
         raise InvalidRequest("a path has at most 4096 bytes")
-    if not path.strip("/"):
+    if not path:
         raise InvalidRequest(
             "the path is empty", hint="name a file, as in files/etc/hostname or files/~/notes"
         )

@@ -17,4 +17,6 @@ class Ready(BaseModel):
 
     status: Literal["ready", "not_ready"]
     reasons: list[str] = []
+    warnings: list[str] = []
+    """What a user should know although all works: that local machines are not isolated."""
     backend: str | None = None

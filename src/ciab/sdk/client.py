@@ -7,7 +7,6 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Set
 from contextlib import AbstractAsyncContextManager
-from random import SystemRandom
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
@@ -27,6 +26,7 @@ from ciab.schema.values import REVEAL
 from ciab.sdk import following, proxying
 from ciab.sdk.connection import Connection
 from ciab.sdk.errors import ServerUnreachable
+from ciab.sdk.following import Pause, growing_pause
 from ciab.sdk.sse import messages
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ class Client:
         api_key: str | None = None,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
+        pause: Pause = growing_pause,
     ) -> None:
         self._connection = Connection(server_url, api_key, transport)
+        self._pause = pause
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,7 +90,7 @@ class Client:
                 unsent = isinstance(error.__cause__, httpx.ConnectError)
                 if attempt == CREATE_ATTEMPTS or not error.retryable or unsent:
                     raise
-                await asyncio.sleep(following.pause(attempt, SystemRandom().random()))
+                await asyncio.sleep(self._pause(attempt))
             else:
                 return _info(answer.body)
         raise AssertionError("the last attempt returns or raises")
@@ -143,7 +145,7 @@ class Client:
         """
         info = await self.get_sandbox(sandbox)
         return await following.wait_until(
-            lambda: self.get_sandbox(info.id), self.events(info.id), states | ENDED, on_event
+            lambda: self.get_sandbox(info.id), self.events(info.id), states | ENDED, on_event, self._pause
         )
 
     async def exec(self, sandbox: str, request: ExecRequest) -> ExecResult:
@@ -185,9 +187,10 @@ class Client:
             async for chunk in response.aiter_bytes():
                 yield chunk
 
-    async def upload_file(self, sandbox: str, path: str, content: bytes | AsyncIterable[bytes]) -> None:
+    async def upload_file(self, sandbox: str, path: str, content: bytes | AsyncIterable[bytes]) -> FileInfo:
         """Replace a file in one move; missing folders are made."""
-        await self._connection.request("PUT", _file(sandbox, path), content=content, read_secs=None)
+        answer = await self._connection.request("PUT", _file(sandbox, path), content=content, read_secs=None)
+        return FileInfo.model_validate_json(answer.body)
 
     async def delete_file(self, sandbox: str, path: str) -> None:
         """Delete a file, a link or an empty folder."""
@@ -199,7 +202,10 @@ class Client:
         A broken connection is made again; after half a minute without success its error is raised.
         """
         follow = following.follow(
-            lambda last: self._open_events(sandbox, last), lambda: self.get_sandbox(sandbox), after
+            lambda last: self._open_events(sandbox, last),
+            lambda: self.get_sandbox(sandbox),
+            after,
+            self._pause,
         )
         async for event in follow:
             yield event

@@ -20,24 +20,28 @@ GRACE_SECS = 2.0
 """How long a wait that knows the answer lets the events that tell the story catch up."""
 
 Open = Callable[[int], AsyncGenerator[StreamEvent, None]]
+Pause = Callable[[int], float]
+"""Seconds to wait after so many attempts."""
 Look = Callable[[], Awaitable[SandboxInfo]]
 
 
-def pause(attempt: int, chance: float) -> float:
-    """Seconds before the attempt after this one: growing, at most 5, spread by `chance` in [0, 1)."""
-    return float(min(5.0, 0.2 * 2.0**attempt) * (0.5 + chance / 2))
+def growing_pause(attempt: int) -> float:
+    """Growing, at most 5 seconds, and spread: clients that failed together come back one by one."""
+    return float(min(5.0, 0.2 * 2.0**attempt) * SystemRandom().uniform(0.5, 1.0))
 
 
-async def follow(open_after: Open, look: Look, after: int) -> AsyncGenerator[StreamEvent, None]:
+async def follow(
+    open_after: Open, look: Look, after: int, pause: Pause = growing_pause
+) -> AsyncGenerator[StreamEvent, None]:
     """Every event later than `after`, each once, until the sandbox has ended."""
     last = after
-    failing = _Failing()
+    failing = _Failing(pause)
     ended = False
     while True:
         try:
             async with aclosing(open_after(last)) as events:
                 async for event in events:
-                    failing = _Failing()
+                    failing = _Failing(pause)
                     if event.id is None:
                         last = _reset(event, last)
                     elif event.id <= last:
@@ -60,6 +64,7 @@ async def wait_until(
     events: AsyncGenerator[StreamEvent, None],
     states: Set[State],
     on_event: Callable[[StreamEvent], None] | None,
+    pause: Pause = growing_pause,
 ) -> SandboxInfo:
     """The sandbox once it is in one of the states, its events up to there having been told."""
     changed = asyncio.Event()
@@ -76,7 +81,7 @@ async def wait_until(
 
     teller = asyncio.create_task(tell())
     try:
-        while (info := await _looked(look)).state not in states:
+        while (info := await _looked(look, pause)).state not in states:
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECS):
                     await changed.wait()
@@ -96,7 +101,8 @@ async def wait_until(
 class _Failing:
     """Failures in a row: borne while they are retryable and not too old."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: Pause) -> None:
+        self._pause = pause
         self._count = 0
         self._since = asyncio.get_running_loop().time()
 
@@ -111,11 +117,11 @@ class _Failing:
 
     async def rest(self) -> None:
         """Pause before the next attempt."""
-        await asyncio.sleep(pause(max(self._count, 1), SystemRandom().random()))
+        await asyncio.sleep(self._pause(max(self._count, 1)))
 
 
-async def _looked(look: Look) -> SandboxInfo:
-    failing = _Failing()
+async def _looked(look: Look, pause: Pause) -> SandboxInfo:
+    failing = _Failing(pause)
     while True:
         try:
             return await look()
