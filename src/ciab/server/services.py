@@ -34,6 +34,8 @@ class Services:
     """A keyed digest: what it was made of cannot be guessed from it, although it may hold secrets."""
     backend: str
     keepalive_secs: float
+    warnings: Sequence[str] = ()
+    """What users should know although all works."""
     closing: Closing = field(default_factory=Closing)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ciab.adapters.db.attempts import SqlAttempts
 from ciab.adapters.db.engine import Sql
@@ -17,6 +18,7 @@ from ciab.adapters.db.live import Live
 from ciab.adapters.db.lock import DatabaseLock
 from ciab.adapters.db.prepare import prepare
 from ciab.adapters.db.store import SqlStore
+from ciab.adapters.db.tables import meta
 from ciab.core.errors import ConfigError
 from ciab.core.ids import OwnerId
 from ciab.core.ports import Vault
@@ -36,6 +38,10 @@ class Database:
     events: SqlEvents
     lock: DatabaseLock
     sql: Sql
+
+    async def check(self) -> None:
+        """Write something. Raises RuntimeUnavailable when the database cannot be written."""
+        await self.sql.write("write to the database", _touch)
 
 
 @asynccontextmanager
@@ -74,6 +80,10 @@ def database_path(location: str | Path) -> Path:
             )
         location = location.removeprefix(_SCHEME)
     return Path(location).expanduser().absolute()
+
+
+async def _touch(connection: AsyncConnection) -> None:
+    await connection.execute(update(meta).values(value=meta.c.value).where(meta.c.key == "ciab_version"))
 
 
 def _lock(path: Path) -> DatabaseLock:

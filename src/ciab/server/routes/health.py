@@ -1,5 +1,7 @@
 """Whether the server lives, and whether it can work. Open to everybody who may reach the server."""
 
+from typing import Literal
+
 from fastapi import APIRouter, Response
 
 import ciab
@@ -22,6 +24,7 @@ async def ready(services: Serving) -> Response:
     reasons = list(await services.troubles())
     if services.closing.begun:
         reasons.append("the server is ending")
-    if reasons:
-        return reply(Ready(status="not_ready", reasons=reasons, backend=services.backend), 503)
-    return reply(Ready(status="ready", backend=services.backend))
+    status: Literal["ready", "not_ready"] = "not_ready" if reasons else "ready"
+    warnings = list(services.warnings)
+    answer = Ready(status=status, reasons=reasons, warnings=warnings, backend=services.backend)
+    return reply(answer, 503 if reasons else 200)
