@@ -16,12 +16,13 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
+from aiobotocore.session import AioSession, get_session
 
 REGION = "us-east-1"
 SSH_PORT = 2222
@@ -98,7 +99,7 @@ class RunningRegion:
         config = AioConfig(
             retries={"total_max_attempts": attempts, "mode": "standard"}, connect_timeout=5, read_timeout=30
         )
-        made: AbstractAsyncContextManager[Any] = get_session().create_client(
+        made: AbstractAsyncContextManager[Any] = _session().create_client(
             service,
             region_name=aws_region,
             endpoint_url=self.endpoint,
@@ -143,6 +144,12 @@ async def region(
         yield running
     finally:
         running.end()
+
+
+@cache
+def _session() -> AioSession:
+    """One: it keeps the API's description, which takes a third of a second to read."""
+    return get_session()
 
 
 def _environment() -> dict[str, str]:

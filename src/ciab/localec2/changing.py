@@ -1,5 +1,6 @@
 """What is done to instances that exist: start, stop, reboot, terminate, their attributes, their console."""
 
+import base64
 import time
 from typing import Any
 
@@ -81,12 +82,12 @@ def modify_instance_attribute(desk: Desk, params: Params) -> object:
             raise ApiError("InvalidParameterValue", f"Invalid value '{kind}' for InstanceType.")
         checks.dry_run(params)
         instance.instance_type = kind
-    elif (encoded := _value(params, "UserData")) is not None:
+    elif (data := _value(params, "UserData")) is not None:  # a blob here, base64 text in RunInstances
         _only_in([life], {"stopped"}, "modified")
-        text = encoded.decode() if isinstance(encoded, bytes) else encoded
-        checks.user_data(text)
+        encoded = base64.b64encode(data).decode()
+        checks.user_data(encoded)
         checks.dry_run(params)
-        instance.user_data = parse_user_data(text)
+        instance.user_data = parse_user_data(encoded)
     else:
         return NotImplemented
     return None

@@ -7,7 +7,12 @@ import time
 from typing import Any
 
 from moto.ec2.models.instances import Instance, Reservation
-from moto.ec2.utils import filter_reservations, generate_dns_from_ip
+from moto.ec2.utils import (
+    filter_dict_attribute_mapping,
+    filter_reservations,
+    generate_dns_from_ip,
+    is_tag_filter,
+)
 
 from ciab.localec2 import checks, launch
 from ciab.localec2.backend import RegionBackend
@@ -78,12 +83,10 @@ def _filtered(desk: Desk, ids: set[str], filters: list[dict[str, Any]]) -> list[
             part.instances = instances
             found.append(part)
     wanted = {f.get("Name", ""): f.get("Values", []) for f in filters}
-    try:
-        return filter_reservations(found, wanted)
-    except NotImplementedError:
-        raise ApiError(
-            "InvalidParameterValue", f"One of the filters {', '.join(wanted)} is not valid here."
-        ) from None
+    for name in wanted:
+        if name not in filter_dict_attribute_mapping and not is_tag_filter(name):
+            raise ApiError("InvalidParameterValue", f"The filter '{name}' is invalid")
+    return filter_reservations(found, wanted)
 
 
 def _page_start(token: str | None, count: int) -> int:

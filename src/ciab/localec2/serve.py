@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from ciab.localec2.addresses import Addresses, claim_block
+from ciab.localec2.addresses import AddressError, Addresses, claim_block
 from ciab.localec2.engine import Engine
 from ciab.localec2.faults import Faults
 from ciab.localec2.folder import Folder
@@ -35,7 +35,7 @@ class Settings:
 async def serve(folder: Folder, host: MachineHost, faults: Faults, settings: Settings) -> None:
     """Serve until SIGTERM, SIGINT or nobody has called for `orphan_secs`; then stop all machines and save.
 
-    `folder` must be claimed. Raises AddressError, OSError when the port is taken, and StateError.
+    `folder` must be claimed. Raises AddressError, also for a port that is taken, and StateError.
     """
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,7 +80,7 @@ def _listener(port: int, last: int) -> socket.socket:
     if port == 0 and last:
         try:
             return _bound(last)
-        except OSError:
+        except AddressError:
             pass  # somebody else has it now
     return _bound(port)
 
@@ -91,9 +91,9 @@ def _bound(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((_HOST, port))
-    except OSError:
+    except OSError as exc:
         listener.close()
-        raise
+        raise AddressError(f"cannot listen on {_HOST}:{port}: {exc.strerror}; give another port") from exc
     return listener
 
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import pytest
 from botocore.exceptions import ClientError
+
 from tests.region import UBUNTU, USER_DATA, RunningRegion
 
 Instance = dict[str, Any]

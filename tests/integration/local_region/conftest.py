@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+
 from tests.integration.local_region.ask import Launch, launcher, ubuntu
 from tests.region import RunningRegion
 
