@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def plain(text: str) -> str:
     """One line without control characters: a message may come from a machine."""
-    line = " / ".join(part.strip() for part in text.splitlines() if part.strip())
+    line = " / ".join(part.rstrip() for part in text.splitlines() if part.strip())
     return "".join(character if character.isprintable() else "?" for character in line)
 
 

@@ -109,9 +109,10 @@ async def status(invocation: Invocation) -> int:
         "backend": ready.backend or "-",
     }
     if invocation.json:
-        output.show_line({**fields, "status": ready.status, "reasons": ready.reasons})
+        output.show_line({**fields, **ready.model_dump(mode="json")})
     else:
-        output.show_fields(fields | ({"reasons": "; ".join(ready.reasons)} if ready.reasons else {}))
+        notes = {"reasons": ready.reasons, "warnings": ready.warnings}
+        output.show_fields(fields | {name: "; ".join(texts) for name, texts in notes.items() if texts})
     return 0 if ready.status == "ready" else 1
 
 

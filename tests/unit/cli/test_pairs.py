@@ -50,7 +50,7 @@ def test_a_label_is_a_key_and_a_value(given: str) -> None:
 
 
 def test_a_message_of_a_machine_is_one_plain_line() -> None:
-    assert plain("a\n\nb\x1b[31mred\r\n c ") == "a / b?[31mred / c"
+    assert plain("  a\n\nb\x1b[31mred\r\nc ") == "  a / b?[31mred / c"
 
 
 @pytest.mark.parametrize(

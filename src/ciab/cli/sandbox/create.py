@@ -1,6 +1,7 @@
 """`ciab sandbox create`."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,6 +71,7 @@ async def create(
     )
     async with invocation.client() as client:
         info = await client.create_sandbox(spec)
+        await _warn(client)
         if wait:
             info = await _wait(client, info, timeout, quiet=invocation.json)
     if invocation.json:
@@ -77,6 +79,13 @@ async def create(
     else:
         typer.echo(info.id)
     return _verdict(info, invocation) if wait else None
+
+
+async def _warn(client: "Client") -> None:
+    """What the server's operator was told at its start, its users should know too: no isolation, say."""
+    with suppress(CiabError):  # the sandbox is being made, whatever the answer
+        for warning in (await client.ready()).warnings:
+            output.say(f"warning: {output.plain(warning)}")
 
 
 async def _wait(
