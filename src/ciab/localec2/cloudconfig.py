@@ -40,7 +40,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file to write at boot; `path` is absolute."""
+    """A file to write at boot; `path` is below /etc or a user's /home folder."""
 
     path: str
     content: bytes
@@ -73,7 +73,8 @@ def read_cloud_config(user_data: bytes | None, public_key: str | None = None) ->
     users = _users(document.get("users", ["default"]))
     first_keys = _strings(document, "ssh_authorized_keys") + ((public_key.strip(),) if public_key else ())
     users = (replace(users[0], authorized_keys=users[0].authorized_keys + first_keys), *users[1:])
-    files = tuple(_file(entry) for entry in _list(document, "write_files"))
+    folders = ("/etc/", *(f"/home/{user.name}/" for user in users))
+    files = tuple(_file(entry, folders) for entry in _list(document, "write_files"))
     drop_ins = sorted((f.path, f.content) for f in files if f.path.startswith(DROP_INS))
     return CloudConfig(
         users=users,
@@ -181,15 +182,20 @@ def _host_keys(entries: Any) -> tuple[str, ...]:
     return tuple(private)
 
 
-def _file(entry: Any) -> File:
+def _file(entry: Any, folders: tuple[str, ...]) -> File:
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
         raise MachineError("write_files: each entry is a mapping with a path.")
     _refuse_unknown(entry, _FILE_KEYS, "write_files")
     path = entry["path"]
     if not path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise MachineError(f"write_files: {path!r} must be an absolute path without '..'.")
-    mode = str(entry.get("permissions", "0644"))
-    if not re.fullmatch(r"0?[0-7]{3}", mode):
+    if not path.startswith(folders):
+        raise MachineError(
+            f"write_files: {path!r} cannot be written on a local machine; "
+            f"what is below {' and '.join(folders)} can."
+        )
+    mode = entry.get("permissions", "0644")
+    if not isinstance(mode, str) or not re.fullmatch(r"0?[0-7]{3}", mode):
         raise MachineError(f"write_files: permissions of {path} must be octal in quotes, such as '0644'.")
     return File(path, _content(path, entry), int(mode, 8))
 

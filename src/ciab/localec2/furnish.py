@@ -9,7 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ciab.localec2.boot import Boot, Login
+from ciab.localec2.boot import Boot, BootFile, Login
 from ciab.localec2.shims import shim_texts
 
 _PROMPT = "[ -n \"${PS1-}\" ] && PS1='\\u@\\h:\\w\\$ '\ntrue\n"
@@ -30,13 +30,7 @@ def furnish(boot: Boot) -> None:
     for login in boot.logins:
         _write_home(boot, login)
     for file in boot.files:
-        target = (
-            Path(boot.etc, file.path.removeprefix("/etc/"))
-            if file.path.startswith("/etc/")
-            else Path(file.path)
-        )
-        if boot.first or target.is_relative_to(boot.etc):
-            _write(target, file.data(), file.mode)
+        _write_file(boot, file)
 
 
 def _write_etc(boot: Boot) -> None:
@@ -81,6 +75,17 @@ def _write_home(boot: Boot, login: Login) -> None:
     if missing:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         _write(file, "\n".join([*present, *missing, ""]).encode(), 0o600)
+
+
+def _write_file(boot: Boot, file: BootFile) -> None:
+    """Below etc at each boot, as etc is new then; below a home once."""
+    if file.path.startswith("/etc/"):
+        _write(Path(boot.etc, file.path.removeprefix("/etc/")), file.data(), file.mode)
+        return
+    for login in boot.logins:
+        home = f"/home/{login.name}/"
+        if boot.first and file.path.startswith(home):
+            _write(Path(login.home, file.path.removeprefix(home)), file.data(), file.mode)
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

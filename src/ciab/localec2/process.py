@@ -161,9 +161,10 @@ class ProcessHost:
             stream_local_bind_unlink=config.sshd.stream_local_bind_unlink,
         )
 
-    def _check_port(self, port: int) -> None:
+    @staticmethod
+    def _check_port(port: int) -> None:
         lowest = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-        if port < lowest and (self.isolation == "bubblewrap" or os.geteuid() != 0):
+        if port < lowest:
             raise MachineError(
                 f"A local machine's sshd cannot listen on port {port} without root: let the user-data write "
                 f"'Port N', N from {lowest}, to a file in /etc/ssh/sshd_config.d."

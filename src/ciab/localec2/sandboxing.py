@@ -26,6 +26,8 @@ _ETC: tuple[str, ...] = (
     "protocols",
 )
 _ETC += ("services", "terminfo", "ssl/certs", "ssl/openssl.cnf", "ca-certificates.conf", "pki/tls/certs")
+# Kernel settings: where the operator is root they would be writable through a fresh /proc.
+_PROC = ("sys", "sysrq-trigger", "irq", "bus")
 _SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 
@@ -44,6 +46,7 @@ def sandbox_argv(folder: Path, hostname: str, boot_id: Path, info: int) -> list[
         *("--ro-bind", "/usr", "/usr", "--ro-bind-try", "/opt", "/opt"),
         *_system_folders(),
         *(word for name in _ETC for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")),
+        *(word for name in _PROC for word in ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")),
         *("--bind", str(folder / "home"), "/home", "--bind", str(folder / "var"), "/var"),
         *("--ro-bind", str(boot_id), "/proc/sys/kernel/random/boot_id"),
         *_python(),

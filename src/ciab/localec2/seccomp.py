@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ciab.localec2.host import MachineError
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _SECCOMP_MODE_FILTER = 22, 38, 2
+_PR_CAPBSET_DROP, _LAST_CAPABILITY, _CAPABILITY_VERSION_3 = 24, 63, 0x20080522
 _LOAD, _JUMP_EQUAL, _JUMP_GREATER_EQUAL, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
@@ -23,7 +24,9 @@ _OFFSET_NUMBER, _OFFSET_ARCH, _OFFSET_ARGUMENT_0, _OFFSET_ARGUMENT_1 = 0, 4, 16,
 
 
 @dataclass(frozen=True, slots=True)
-class _Calls:
+class Calls:
+    """System call numbers of one kind of machine, and how the kernel names it."""
+
     arch: int
     kill: int
     others: tuple[int, ...]
@@ -31,14 +34,14 @@ class _Calls:
     reboot: int
 
 
-_MACHINES = {
-    "x86_64": _Calls(0xC000003E, 62, (200, 234, 129, 297), 169),
-    "aarch64": _Calls(0xC00000B7, 129, (130, 131, 138, 240), 142),
+MACHINES = {
+    "x86_64": Calls(0xC000003E, 62, (200, 234, 129, 297), 169),
+    "aarch64": Calls(0xC00000B7, 129, (130, 131, 138, 240), 142),
 }
 
 
 def filter_program(
-    calls: _Calls, first_pid: int, first_signals: tuple[int, ...], outside: tuple[int, ...]
+    calls: Calls, first_pid: int, first_signals: tuple[int, ...], outside: tuple[int, ...]
 ) -> bytes:
     """The filter's instructions, each (code, jump if true, jump if false, value)."""
     protected = [-1, *outside, *(-pid for pid in outside), -first_pid]
@@ -71,19 +74,32 @@ def filter_program(
 
 
 def confine(first_pid: int, first_signals: tuple[int, ...], outside: tuple[int, ...]) -> None:
-    """Put the filter on this process and all it will start. Raises MachineError where it cannot be had."""
-    calls = _MACHINES.get(platform.machine())
+    """Put the filter on this process and all it will start, and take root's capabilities from them.
+
+    Raises MachineError where it cannot be had.
+    """
+    calls = MACHINES.get(platform.machine())
     if calls is None:
         raise MachineError(
             f"Without bubblewrap a local machine needs x86_64 or aarch64, not {platform.machine()}: "
             "install bubblewrap."
         )
     program = filter_program(calls, first_pid, first_signals, outside)
-    code = ctypes.create_string_buffer(program, len(program))
     libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() == 0:
+        _drop_capabilities(libc)
+    code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
         _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header
     ):
         reason = os.strerror(ctypes.get_errno())
         raise MachineError(f"The kernel refused the system call filter ({reason}): install bubblewrap.")
+
+
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """Root keeps its name only: it owns files, but cannot reach other users' processes, reboot or mount."""
+    for number in range(_LAST_CAPABILITY + 1):
+        libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)  # those that this kernel does not have are refused
+    if libc.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24)):
+        raise MachineError("Root's capabilities cannot be dropped here: run the region as an ordinary user.")

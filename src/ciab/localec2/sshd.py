@@ -143,23 +143,23 @@ def authorized_keys(login: Login, now: datetime) -> asyncssh.SSHAuthorizedKeys |
 
 
 def valid_lines(lines: list[str], now: datetime) -> list[str]:
-    """Lines whose `expiry-time="YYYYMMDD[HHMM[SS]][Z]"` has not passed, without that option."""
+    """Lines whose `expiry-time="YYYYMMDD[HHMM[SS]][Z]"` has not passed, without that option.
+
+    asyncssh knows every other option. As with sshd, a key with a time that cannot be read is refused.
+    """
     kept = []
     for line in lines:
-        match = _EXPIRY.search(line)
-        if match is None:
+        if "expiry-time" not in line.lower():
             kept.append(line)
-            continue
-        before, digits, zulu, after = match.groups()
-        try:
-            until = (
-                datetime.strptime(digits.ljust(14, "0"), "%Y%m%d%H%M%S")
-                .replace(tzinfo=UTC if zulu else None)
-                .astimezone()
-            )
-        except ValueError:  # no such time: sshd refuses the key
-            continue
-        if now < until:
-            comma = "," if before == after == "," else ""
+        elif (match := _EXPIRY.search(line)) and (until := _time(match[2], match[3])) and now < until:
+            comma = "," if match[1] == match[4] == "," else ""
             kept.append((line[: match.start()] + comma + line[match.end() :]).strip())
     return kept
+
+
+def _time(digits: str, zulu: str) -> datetime | None:
+    try:
+        naive = datetime.strptime(digits.ljust(14, "0"), "%Y%m%d%H%M%S")  # noqa: DTZ007 - the zone follows
+    except ValueError:
+        return None
+    return naive.replace(tzinfo=UTC) if zulu else naive.astimezone()

@@ -1,0 +1,41 @@
+"""Machines without root, with and without bubblewrap."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.integration.process_machines.launching import Launched, launch, order
+
+from ciab.localec2.process import ProcessHost
+
+
+@pytest.fixture(params=["bubblewrap", "none"])
+async def host(request: pytest.FixtureRequest) -> AsyncIterator[ProcessHost]:
+    """Each test runs with both kinds of isolation."""
+    made = await ProcessHost.open()
+    if made.isolation != request.param:
+        if request.param == "bubblewrap":
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"bubblewrap does not work here: {made.reason}")
+            pytest.skip(f"bubblewrap does not work here: {made.reason}")
+        made = await ProcessHost.open("none")
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def machine(host: ProcessHost, tmp_path: Path) -> Launched:
+    return await launch(host, order(tmp_path))
+
+
+@pytest.fixture
+async def isolated(tmp_path: Path) -> AsyncIterator[ProcessHost]:
+    """Only with bubblewrap."""
+    made = await ProcessHost.open()
+    if made.isolation != "bubblewrap":
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"bubblewrap does not work here: {made.reason}")
+        pytest.skip(f"bubblewrap does not work here: {made.reason}")
+    yield made
+    await made.close()
