@@ -2,13 +2,12 @@
 
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import asyncssh
-from tests.region import REGION, RunningRegion
 
 from ciab.adapters.ec2.connect import Ec2, connect_ec2
 from ciab.adapters.ec2.settings import Backend, Ec2Settings
@@ -17,6 +16,7 @@ from ciab.core.machine import KeyPair, LaunchAttempt, LaunchOrder, Machine, Mach
 from ciab.core.secret import Secret
 from ciab.core.spec import Spec
 from ciab.testing.store import MemoryAttempts
+from tests.region import REGION, RunningRegion
 
 OWNER = OwnerId("6b1d6f0e-5a7c-4d55-9a5f-0a51d0c0ffee")
 SPEC = Spec("command")
@@ -111,11 +111,22 @@ class Account:
         """The calls of one action as the region got them, oldest first."""
         return [call for call in (await self.here.calls())["last"] if call["action"] == action]
 
+    async def attempt(self, order: LaunchOrder) -> LaunchAttempt:
+        """Its only one."""
+        (attempt,) = await self.attempts.past(order.sandbox_id)
+        return attempt
+
     async def clean(self) -> None:
         """End all that was launched here."""
         for past in list(self.attempts.all.values()):
             for attempt in past.values():
                 await self.ec2.machines.terminate(attempt.sandbox_id, attempt.place, self.attempts)
+
+
+class Configured(Protocol):
+    """Opens an installation with these settings, and ends all that was launched there."""
+
+    def __call__(self, **settings: Any) -> AbstractAsyncContextManager[Account]: ...
 
 
 @asynccontextmanager

@@ -75,6 +75,7 @@ class Clients:
 
     async def turn(self, region: str, action: str) -> None:
         """Wait until the rate allows `action`; what must be recorded before a call is recorded after this."""
+        await self._client("ec2", region)  # making it takes a while, in which turns would pile up
         await self._limits.take(region, action)
 
     async def call(self, region: str, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
