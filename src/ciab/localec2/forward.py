@@ -13,23 +13,9 @@ from typing import cast
 
 log = logging.getLogger(__name__)
 
-_LISTEN = "0A"
 _HELD_BYTES = 256 * 1024
 _WAITING = 0.02
 _SETTLED = 0.2
-
-
-def listening_ports(tables: Iterable[str], address: str) -> set[int]:
-    """The TCP ports open on `address` or on every address, from the texts of /proc/PID/net/tcp and tcp6."""
-    own = socket.inet_aton(address)[::-1].hex().upper()  # proc(5): in hex, of the host's byte order
-    ports = set()
-    for table in tables:
-        for line in table.splitlines()[1:]:
-            _, local, _, state, *_ = line.split()
-            host, _, port = local.rpartition(":")
-            if state == _LISTEN and (host == own or not host.strip("0")):
-                ports.add(int(port, 16))
-    return ports
 
 
 class Forwarder:
@@ -55,10 +41,10 @@ class Forwarder:
         try:
             while True:
                 await self._follow(self._ports())
-                # /proc sends no events: look often until something is there, then just often enough.
+                # The kernel has no event for it: look often until something is there, then just often enough.
                 await asyncio.sleep(_SETTLED if self._listeners else _WAITING)
         finally:
-            self._close()
+            await self._close()
 
     async def _follow(self, ports: set[int]) -> None:
         wanted = {(address, port) for address in self._addresses for port in ports}
@@ -69,9 +55,10 @@ class Forwarder:
 
     async def _listen(self, place: tuple[str, int]) -> None:
         address, port = place
+        loop = asyncio.get_running_loop()
         try:
-            server = await asyncio.get_running_loop().create_server(
-                lambda: _End(self, port), address, port, backlog=512
+            server = await loop.create_server(
+                lambda: _End(self, port), address, port, backlog=512, start_serving=False
             )
         except OSError as error:
             if place not in self._blocked:  # tried again and again, said once
@@ -81,16 +68,19 @@ class Forwarder:
                     extra={"action": "port_blocked", "place": f"{address}:{port}", "reason": str(error)},
                 )
             return
-        self._listeners[place] = server
+        self._listeners[place] = server  # before it serves: whoever cancels us in between closes it
+        await server.start_serving()
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         for server in self._listeners.values():
             server.close()
         self._listeners.clear()
-        for task in self._dialling:
-            task.cancel()
         for end in tuple(self._ends):
             end.reset()
+        dialling = tuple(self._dialling)
+        for task in dialling:
+            task.cancel()
+        await asyncio.gather(*dialling, return_exceptions=True)
 
     def accepted(self, end: "_End", port: int) -> None:
         """A client is there: connect it with the machine."""

@@ -39,7 +39,9 @@ class Imds:
 
     async def serve(self, bound: socket.socket) -> None:
         """Answer on `bound`, a TCP socket bound to the address and port, and close it in `close`."""
-        self._listener = await asyncio.get_running_loop().create_server(self._web, sock=bound)
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._web, sock=bound, start_serving=False)
+        await self._listener.start_serving()
 
     async def close(self) -> None:
         """Stop answering. Once is enough, twice is fine."""

@@ -70,8 +70,8 @@ def drop_capability(number: int) -> None:
     _check(_libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(number), 0, 0, 0), "prctl")
 
 
-def tcp_socket_in(namespace: int) -> socket.socket:
-    """A non-blocking TCP socket that lives in the network namespace `namespace` (a descriptor) refers to.
+def socket_in(namespace: int, family: int, kind: int, protocol: int) -> socket.socket:
+    """A socket that lives in the network namespace `namespace` (a descriptor) refers to.
 
     Two system calls of some microseconds: nothing else runs on this thread in between.
     """
@@ -79,13 +79,11 @@ def tcp_socket_in(namespace: int) -> socket.socket:
     try:
         setns(namespace, NEWNET)
         try:
-            made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            return socket.socket(family, kind, protocol)
         finally:
             setns(own, NEWNET)
     finally:
         os.close(own)
-    made.setblocking(False)
-    return made
 
 
 def _check(result: int, what: str, path: str | None = None) -> None:

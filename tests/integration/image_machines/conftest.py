@@ -15,7 +15,7 @@ import pytest
 from ciab.adapters.ec2.userdata import user_data
 from ciab.core.machine import KeyPair, SandboxKeys
 from ciab.core.secret import Secret
-from ciab.localec2 import image, rootfs
+from ciab.localec2 import image_needs, rootfs
 from ciab.localec2.host import MachineOrder
 from ciab.localec2.image import ImageHost
 
@@ -25,7 +25,7 @@ SSH_PORT = 2222
 @pytest.fixture(scope="session")
 def root_file_system() -> Path:
     """Built once per user and recipe; its building may take a minute."""
-    lacks = [*image.missing(), *rootfs.missing()]
+    lacks = [*image_needs.missing(), *rootfs.missing()]
     if lacks and os.environ.get("CI") == "true":
         pytest.fail("image machines must be tested here, but: " + "; ".join(lacks))
     if lacks:
