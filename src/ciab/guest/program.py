@@ -18,7 +18,7 @@ Those go to the machine, these come back:
 
 Every command has a supervisor: a fork of this program, the sub-reaper of all that the command starts. That is
 how it knows the whole tree, double forks and new sessions included; only another user's (sudo) are beyond it.
-One supervisor is always forked in advance, so a command costs no more than its own start.
+A supervisor is forked in advance, and used again when its tree has ended: a command costs its own start only.
 """
 
 # pathlib would cost every connection its import:
@@ -51,6 +51,7 @@ CHUNK = 1 << 16
 QUIET = 0.1  # seconds after a command's end in which what it left running may still print to the caller
 GRACE = 0.5  # seconds between SIGTERM and SIGKILL
 HOUR = 3600.0
+SPARES = 8  # idle supervisors that are kept
 NO_PROCESS = "the machine cannot start a process"
 NO_MEANS = (errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE)  # not the command's fault
 CANCELLED = signal.SIGUSR1
@@ -59,36 +60,37 @@ LIBC = ctypes.CDLL(None)
 
 
 class Command:
-    """A command, or one to be: its supervisor is forked in advance and waits on `control` for the request."""
+    """A running command and the near ends of its pipes."""
 
-    number = 0
-    drop = dropped = False
-    more_stdin = True
     result = b""  # not empty: it has ended
+    cancelled = dropped = False
     quiet_at = 0.0
 
-    def __init__(self) -> None:
-        self.control, theirs = socket.socketpair()  # each closes with its last reference
+    def __init__(
+        self, number: int, flags: int, supervisor: tuple[int, socket.socket], request: bytes
+    ) -> None:
+        self.number = number
+        self.drop = bool(flags & DROP_EXCESS)
+        self.more_stdin = bool(flags & MORE_STDIN)
+        self.supervisor, self.control = supervisor
         fds: list[int] = []
         try:
             while len(fds) < 6:
                 fds += os.pipe()
-            self.supervisor = os.fork()
         except OSError:
             for fd in fds:
                 os.close(fd)
             raise
-        stdin, our_stdin, our_stdout, stdout, our_stderr, stderr = fds
-        if self.supervisor == 0:
-            try:
-                Supervisor(theirs, [stdin, stdout, stderr], [our_stdout, our_stderr]).serve()
-            finally:
-                os._exit(0)
-        for fd in (stdin, stdout, stderr):
-            os.close(fd)
-        self.fds = {STDIN: our_stdin, STDOUT: our_stdout, STDERR: our_stderr}  # those still open
+        self.fds = {STDIN: fds[1], STDOUT: fds[2], STDERR: fds[4]}  # those still open
         for fd in self.fds.values():
             os.set_blocking(fd, False)
+        theirs = (fds[0], fds[3], fds[5])
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("3i", *theirs))]
+        with contextlib.suppress(OSError):  # it was killed: the loop learns that from the missing report
+            self.control.sendmsg([LENGTH.pack(len(request))], rights)
+            self.control.sendall(request)
+        for fd in theirs:
+            os.close(fd)
         self.credit = {STDOUT: 0, STDERR: 0}
         self.owed = {STDOUT: 0, STDERR: 0}  # what was in the pipe when the command ended and is not read yet
         self.pending = bytearray()  # stdin that the command has not taken yet; the server's credit bounds it
@@ -109,17 +111,16 @@ class Program:
         self.handlers: dict[int, Callable[[], None]] = {}
         self.commands: dict[int, Command] = {}
         self.ending: list[Command] = []
-        self.spare: Command | None = None
+        self.spares: list[tuple[int, socket.socket]] = []
         self.incoming = bytearray()
         self.outgoing: list[bytes] = []
 
-    def serve(self) -> None:
-        """Run until the channel closes (EOFError, BrokenPipeError)."""
+    def serve(self) -> None:  # until the channel closes: EOFError, BrokenPipeError
         self.watch(0, select.EPOLLIN, self.receive)
         while True:
-            if self.spare is None:
+            if not self.spares:
                 with contextlib.suppress(OSError):  # tried again when a command needs it
-                    self.spare = Command()
+                    self.spares.append(start_supervisor())
             due = min([command.due() for command in self.ending], default=float("inf"))
             for fd, _ in self.epoll.poll(max(0.0, min(due - time.monotonic(), HOUR))):
                 if fd in self.handlers:  # else an earlier event of this round closed it
@@ -135,7 +136,6 @@ class Program:
         self.handlers[fd] = handler
 
     def unwatch(self, fd: int) -> None:
-        # closing alone would not do: a supervisor holds the same pipe, so epoll would go on reporting it
         if self.handlers.pop(fd, None):
             self.epoll.unregister(fd)
 
@@ -175,23 +175,20 @@ class Program:
             self.grant(command, *CREDIT_PAYLOAD.unpack(payload))
         elif kind == CANCEL:
             self.close(command, STDIN, STDOUT, STDERR)
+            command.cancelled = True
             if not command.result:
                 signal_all({command.supervisor}, CANCELLED)
 
     def run(self, number: int, payload: bytes) -> None:
         credit, size, flags = RUN_HEADER.unpack_from(payload)
+        request, stdin = payload[RUN_HEADER.size :][:size], payload[RUN_HEADER.size + size :]
         try:
-            command, self.spare = self.spare or Command(), None
+            supervisor = self.spares.pop() if self.spares else start_supervisor()
+            command = self.commands[number] = Command(number, flags, supervisor, request)
         except OSError as exc:
             self.send(END, number, b"\0" + json.dumps({"fault": f"{NO_PROCESS}: {exc.strerror}"}).encode())
             return
-        self.commands[number] = command
-        command.number = number
-        command.drop = bool(flags & DROP_EXCESS)
-        command.more_stdin = bool(flags & MORE_STDIN)
-        command.pending += payload[RUN_HEADER.size + size :]
-        with contextlib.suppress(OSError):  # killed; `ended` learns it from the missing report
-            command.control.sendall(LENGTH.pack(size) + payload[RUN_HEADER.size : RUN_HEADER.size + size])
+        command.pending += stdin
         self.watch(command.control.fileno(), select.EPOLLIN, lambda: self.ended(command))
         self.grant(command, STDOUT, credit)
         self.grant(command, STDERR, credit)
@@ -252,10 +249,15 @@ class Program:
 
     def finish(self, command: Command) -> None:
         self.send(END, command.number, bytes([command.dropped]) + command.result)
-        self.close(command, STDIN, STDOUT, STDERR)
-        command.control.close()
         self.ending.remove(command)
         del self.commands[command.number]
+        self.close(command, STDIN)
+        if b'"free": true' in command.result and not command.cancelled and len(self.spares) < SPARES:
+            self.spares.append((command.supervisor, command.control))  # cancelled: a late signal would hit it
+        for kind in command.credit:
+            # a broken pipe would end what it left running: read on for nobody
+            command.drop, command.credit[kind] = True, 0
+            self.grant(command, kind, 0)
 
     def close(self, command: Command, *kinds: int) -> None:
         for kind in kinds:
@@ -264,72 +266,78 @@ class Program:
                 os.close(command.fds.pop(kind))
 
 
-class Supervisor:
-    """Runs one command and answers for all it starts, in a process of its own.
+def start_supervisor() -> tuple[int, socket.socket]:
+    """Fork one; gives its pid and our end of its control."""
+    ours, theirs = socket.socketpair()  # each closes with its last reference
+    if pid := os.fork():
+        return pid, ours
+    try:
+        supervise(theirs)
+    finally:
+        os._exit(0)
 
-    CANCELLED ends its tree: the server says so, or the program or the connection is gone. When the command
-    has ended by itself, what it left running is left alone."""
 
-    def __init__(self, control: socket.socket, pipes: list[int], unread: list[int]) -> None:
-        self.control = control
-        self.unread = unread
-        os.setsid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, CANCELLED))  # to be waited for
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        LIBC.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-        LIBC.prctl(1, CANCELLED, 0, 0, 0)  # PR_SET_PDEATHSIG
-        for number, fd in enumerate(pipes):
+def supervise(control: socket.socket) -> None:
+    """Run one command after the other and answer for all that it starts.
+
+    CANCELLED ends its tree: the server says so, or the program or the connection is gone. When a command
+    has ended by itself, what it left running is left alone, and this supervisor ends.
+    """
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, CANCELLED))  # to be waited for
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    LIBC.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    LIBC.prctl(1, CANCELLED, 0, 0, 0)  # PR_SET_PDEATHSIG
+    # holding another command's stdin would keep that command from ending
+    for fd in {int(name) for name in os.listdir("/proc/self/fd")} - {control.fileno()}:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    nothing = [os.open(os.devnull, os.O_RDWR) for _ in range(4)][3]
+    free = True
+    while free:
+        size, rights, _, _ = control.recvmsg(LENGTH.size, socket.CMSG_SPACE(12), socket.MSG_CMSG_CLOEXEC)
+        if not size:  # the program is gone
+            return
+        request = json.loads(control.recv(LENGTH.unpack(size)[0], socket.MSG_WAITALL))
+        for number, fd in enumerate(struct.unpack("3i", rights[0][2])):
             os.dup2(fd, number)
-        # one that held another command's stdin would keep that command from ending
-        for fd in {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2, control.fileno(), *unread}:
-            with contextlib.suppress(OSError):
-                os.close(fd)
+            os.close(fd)
+        report = run(**request)
+        for number in range(3):
+            os.dup2(nothing, number)
+        free = report["free"] = wait(0, 0.0) is not None
+        control.sendall(json.dumps(report).encode())
 
-    def serve(self) -> None:
-        size = self.control.recv(LENGTH.size, socket.MSG_WAITALL)
-        if size:  # else the program ended before there was a command
-            request = json.loads(self.control.recv(LENGTH.unpack(size)[0], socket.MSG_WAITALL))
-            report = json.dumps(self.attempt(**request))
-            os.closerange(0, 3)
-            self.control.sendall(report.encode())
-            self.control.recv(1)  # until the loop has closed its side
-            self.discard()
 
-    def attempt(
-        self, argv: list[str], workdir: str | None, env: dict[str, str], timeout: float | None
-    ) -> dict[str, object]:
-        """Start the command and wait for its end. One that cannot be started is a result, as in a shell."""
-        began = time.monotonic()
-        deadline = began + (float("inf") if timeout is None else timeout)
-        try:
-            os.chdir(folder_of(workdir))
-        except OSError as exc:
-            return {"refused": f"cannot enter the working directory {workdir}: {exc.strerror}"}
-        try:
-            env = environment(env)
-            os.environ["PATH"] = env.get("PATH", os.defpath)  # posix_spawnp searches in ours
-            child = os.posix_spawnp(argv[0], argv, env, setpgroup=0, setsigmask=(), setsigdef=SIGNALS)
-        except OSError as exc:
-            if exc.errno in NO_MEANS:
-                return {"fault": f"{NO_PROCESS}: {exc.strerror}"}
-            os.write(2, os.fsencode(f"ciab: {argv[0][:200]}: {exc.strerror}\n"))
-            code: int | None = 127 if exc.errno == errno.ENOENT else 126
-        else:
-            code = wait(child, deadline, CANCELLED)
-        timed_out = code is None and time.monotonic() >= deadline
-        if code is None:
-            code = 124
-            end_tree()
-        return {"code": code, "duration_ms": round((time.monotonic() - began) * 1000), "timed_out": timed_out}
-
-    def discard(self) -> None:
-        """Read on what is printed by what the command left running: a broken pipe would end it."""
-        if wait(0, 0.0) is None:
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects who ends
-            fd = self.unread[bool(os.fork())]  # a process for each
-            os.set_blocking(fd, True)
-            while os.read(fd, CHUNK):
-                pass
+def run(
+    argv: list[str], workdir: str | None, env: dict[str, str], timeout: float | None
+) -> dict[str, object]:
+    """Start the command and wait for its end. One that cannot be started is a result, as in a shell."""
+    began = time.monotonic()
+    deadline = began + (float("inf") if timeout is None else timeout)
+    home, workspace = os.path.expanduser("~"), os.path.expanduser("~/workspace")
+    try:
+        os.chdir(
+            os.path.join(workspace if os.path.isdir(workspace) else home, os.path.expanduser(workdir or ""))
+        )
+    except OSError as exc:
+        return {"refused": f"cannot enter the working directory {workdir}: {exc.strerror}"}
+    try:
+        env = environment(env)
+        os.environ["PATH"] = env.get("PATH", os.defpath)  # posix_spawnp searches in ours
+        child = os.posix_spawnp(argv[0], argv, env, setpgroup=0, setsigmask=(), setsigdef=SIGNALS)
+    except OSError as exc:
+        if exc.errno in NO_MEANS:
+            return {"fault": f"{NO_PROCESS}: {exc.strerror}"}
+        os.write(2, os.fsencode(f"ciab: {argv[0][:200]}: {exc.strerror}\n"))
+        code: int | None = 127 if exc.errno == errno.ENOENT else 126
+    else:
+        code = wait(child, deadline, CANCELLED)
+    timed_out = code is None and time.monotonic() >= deadline
+    if code is None:
+        code = 124
+        end_tree()
+    return {"code": code, "duration_ms": round((time.monotonic() - began) * 1000), "timed_out": timed_out}
 
 
 def wait(child: int, deadline: float, *heeded: signal.Signals) -> int | None:
@@ -378,18 +386,12 @@ def descendants() -> set[int]:
     return tree - {os.getpid()}
 
 
-def folder_of(workdir: str | None) -> str:
-    workspace = os.path.expanduser("~/workspace")
-    default = workspace if os.path.isdir(workspace) else os.path.expanduser("~")
-    return os.path.join(default, os.path.expanduser(workdir or ""))
-
-
 def environment(extra: dict[str, str]) -> dict[str, str]:
     """What the login gave, the command's own on top. Not os.environ: Python may have put LC_CTYPE there."""
     with open("/proc/self/environ", "rb") as file:
         pairs = [entry.partition("=") for entry in os.fsdecode(file.read()).split("\0") if entry]
-    given = {name: value for name, _, value in pairs if name not in ("_", "OLDPWD")}
-    return {**given, "PWD": os.getcwd(), **extra}
+    login = {name: value for name, _, value in pairs if name not in ("_", "OLDPWD")}
+    return {**login, "PWD": os.getcwd(), **extra}
 
 
 if __name__ == "__main__":
