@@ -1,6 +1,7 @@
 """What all tests share: options, an environment without the user's, skips that count as failures in CI."""
 
 import os
+import random
 from collections.abc import Generator
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="tests/prove with its long counts, not a seeded sample"
     )
+    parser.addoption("--seed", type=int, default=None, help="of tests/prove; a new one each time by default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -61,3 +63,12 @@ def _no_skip(report: Report) -> Report:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the long counts of tests/prove are wanted."""
     return bool(request.config.getoption("--full"))
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """What the random choices of a long test follow from. It is shown with a failure."""
+    given: int | None = request.config.getoption("--seed")
+    chosen = random.randrange(2**32) if given is None else given
+    print(f"--seed {chosen}")
+    return chosen
