@@ -5,7 +5,7 @@ logged in, and ends with its channel; the trees of the commands that still run t
 
 Frames, in both directions: `!BII` kind, command's number, payload's length; then the payload.
   RUN     `!IIB` credit of each output, length of the request, flags; the request; first bytes of stdin.
-          The request is JSON: argv, workdir, env, timeout (seconds or null).
+          The request is JSON: argv, workdir (empty: the default one), env, timeout (seconds).
           Flags: 1 output beyond the credit is dropped (else it waits), 2 more stdin follows.
   STDIN   bytes; none: end of file
   CREDIT  `!BI` STDOUT or STDERR, how many bytes more may be sent
@@ -309,17 +309,14 @@ def supervise(control: socket.socket) -> None:
         control.sendall(json.dumps(report).encode())
 
 
-def run(
-    argv: list[str], workdir: str | None, env: dict[str, str], timeout: float | None
-) -> dict[str, object]:
+def run(argv: list[str], workdir: str, env: dict[str, str], timeout: float) -> dict[str, object]:
     """Start the command and wait for its end. One that cannot be started is a result, as in a shell."""
     began = time.monotonic()
-    deadline = began + (float("inf") if timeout is None else timeout)
-    home, workspace = os.path.expanduser("~"), os.path.expanduser("~/workspace")
+    deadline = began + timeout
+    workspace = os.path.expanduser("~/workspace")
+    default = workspace if os.path.isdir(workspace) else os.path.expanduser("~")
     try:
-        os.chdir(
-            os.path.join(workspace if os.path.isdir(workspace) else home, os.path.expanduser(workdir or ""))
-        )
+        os.chdir(os.path.join(default, os.path.expanduser(workdir)))
     except OSError as exc:
         return {"refused": f"cannot enter the working directory {workdir}: {exc.strerror}"}
     try:

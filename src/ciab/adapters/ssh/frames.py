@@ -18,6 +18,8 @@ DROP_EXCESS, MORE_STDIN = 1, 2
 MARKER = b"\n\0ciab-guest "
 MOST = (1 << 32) - 1
 """The largest credit that a frame can carry."""
+NEVER = 1e9
+"""Seconds, as the time limit of a command that has none."""
 LARGEST = 1 << 20
 """Bytes of payload. Larger ones are never sent by our program, so what sends them is not our program."""
 
@@ -35,7 +37,8 @@ def run_frame(number: int, command: Command, stdin: bytes, credit: int, flags: i
     """Raises InvalidRequest for a command that no machine could be asked to run."""
     env = {name: value.reveal() for name, value in command.env.items()}
     _check(command, env)
-    request = {"argv": command.argv, "workdir": command.workdir, "env": env, "timeout": command.timeout}
+    timeout = NEVER if command.timeout is None else command.timeout
+    request = {"argv": command.argv, "workdir": command.workdir or "", "env": env, "timeout": timeout}
     text = json.dumps(request).encode()
     return frame(RUN, number, RUN_HEADER.pack(min(credit, MOST), len(text), flags) + text + stdin)
 
