@@ -75,9 +75,8 @@ class Gate:
             await answer.break_off()
 
     async def _run(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        allowance = Allowance(asyncio.timeout(self._seconds), receive)
-        if scope["type"] == "websocket":
-            allowance.lift()
+        seconds = None if scope["type"] == "websocket" else self._seconds
+        allowance = Allowance(asyncio.timeout(seconds), receive)
         name, value = allowance.pair
         scope[name] = value
         try:
