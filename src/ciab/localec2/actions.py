@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ciab.localec2 import backend, changing, checks, instances
+from ciab.localec2 import backend, changing, checks, instances, pages
 from ciab.localec2.checks import Params
 from ciab.localec2.desk import Desk
 from ciab.localec2.shared import Move
@@ -24,6 +24,9 @@ _OWN: dict[str, Callable[[Desk, Params], Any]] = {
     "CreateTags": changing.create_tags,
 }
 
+# What these change of an instance is in its version; any other action may change how it is described.
+_TRACKED = {"RunInstances", "StartInstances", "StopInstances", "RebootInstances", "TerminateInstances"}
+
 
 def perform(desk: Desk, call: Call) -> tuple[Reply, list[tuple[Move, Life]]]:
     """Do the action, save what it changed, and say which machines are to move. Raises ApiError."""
@@ -36,9 +39,13 @@ def perform(desk: Desk, call: Call) -> tuple[Reply, list[tuple[Move, Life]]]:
         if not reading:
             checks.dry_run(request.params)
         reply = request.moto()
+    elif isinstance(result, instances.Page):
+        reply = pages.page(request, desk.state, result.reservations, result.token)
     else:
         reply = request.reply(result)
     moves, desk.moves = desk.moves, []
     if not reading:
+        if call.action not in _TRACKED:
+            desk.state.written.clear()
         desk.state.save()
     return reply, moves

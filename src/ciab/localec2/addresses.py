@@ -27,6 +27,11 @@ class Addresses:
         self._saved = saved
         self._used: set[str] = set()
 
+    @property
+    def left(self) -> int:
+        """How many can be taken."""
+        return _SIZE - 2 * _SIZE // 256 - len(self._used)
+
     def take(self) -> str:
         for step in range(1, _SIZE):
             position = (self._cursor + step) % _SIZE

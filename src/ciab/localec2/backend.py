@@ -17,7 +17,7 @@ from moto.core.parse import default_timestamp_parser
 from moto.core.request import Request
 from moto.core.responses import ActionResult
 from moto.core.serialize import return_if_not_empty
-from moto.core.utils import camelcase_to_underscores
+from moto.core.utils import camelcase_to_underscores, get_service_model
 from moto.ec2.exceptions import InvalidInstanceTypeError
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.amis import Ami
@@ -142,6 +142,11 @@ class Ec2(EC2Response):
     def reply(self, result: object) -> Reply:
         status, _, body = self.serialized(ActionResult(result))
         return Reply(status, body.encode() if isinstance(body, str) else body)
+
+
+def warm() -> None:
+    """Read the API's description now, which else the first call would wait for."""
+    get_service_model("ec2").operation_model("RunInstances")
 
 
 def read(call: Call) -> Ec2:

@@ -129,8 +129,8 @@ def _change(desk: Desk, life: Life, to: str, act: bool) -> dict[str, Any]:
     if act:
         now = time.strftime("%Y-%m-%d %H:%M:%S GMT", time.gmtime())
         if to == "pending":
-            life.show("pending")
             life.instance.launch_time = utcnow()
+            life.show("pending")
         else:
             code = "Client.UserInitiatedShutdown"
             life.show(to, f"User initiated ({now})", code, "User initiated shutdown")

@@ -79,9 +79,10 @@ class Engine:
         return _Region(desk, Drivers(self._shared, self._folder, change))
 
     def _read_all(self) -> dict[str, "Desk"]:
-        from ciab.localec2 import state
+        from ciab.localec2 import backend, state
         from ciab.localec2.desk import Desk
 
+        backend.warm()
         desks = {
             name: Desk(state.load(name, self._folder.states), self._shared)
             for name in state.saved_regions(self._folder.states)

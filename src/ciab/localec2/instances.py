@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from moto.ec2.models.instances import Instance, Reservation
@@ -21,6 +22,14 @@ from ciab.localec2.desk import Desk
 from ciab.localec2.shared import Move
 from ciab.localec2.state import Life
 from ciab.localec2.wire import ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of the answer to DescribeInstances; `token` is where the next one begins."""
+
+    reservations: list[Reservation]
+    token: str | None
 
 
 def run_instances(desk: Desk, params: Params) -> object:
@@ -46,6 +55,8 @@ def run_instances(desk: Desk, params: Params) -> object:
     every_zone = [zone.name for zone in backend.describe_availability_zones()]
     zone = desk.with_capacity(plan.instance_type, [plan.zone] if plan.zone else every_zone)
     checks.dry_run(params)
+    if desk.shared.addresses.left < 2 * plan.count:
+        raise ApiError("InsufficientFreeAddressesInSubnet", "This local region has no addresses left.")
     reservation = launch.launch(backend, plan, zone, params)
     for instance in reservation.instances:
         _begin_life(desk, instance, plan.public)
@@ -54,7 +65,7 @@ def run_instances(desk: Desk, params: Params) -> object:
     return reservation
 
 
-def describe_instances(desk: Desk, params: Params) -> object:
+def describe_instances(desk: Desk, params: Params) -> Page:
     """Terminated instances are in it for a while; instances that are not visible yet are not."""
     ids = params.get("InstanceIds", [])
     size = params.get("MaxResults")
@@ -71,7 +82,7 @@ def describe_instances(desk: Desk, params: Params) -> object:
     start = _page_start(params.get("NextToken"), len(found))
     page = found[start : start + int(size)] if size else found[start:]
     more = start + len(page) < len(found)
-    return {"Reservations": page, "NextToken": f"page-{start + len(page)}" if more else None}
+    return Page(page, f"page-{start + len(page)}" if more else None)
 
 
 def _filtered(desk: Desk, ids: set[str], filters: list[dict[str, Any]]) -> list[Reservation]:

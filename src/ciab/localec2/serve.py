@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -99,7 +98,7 @@ def _bound(port: int) -> socket.socket:
 
 async def _until_end(ending: asyncio.Event, front: Front, orphan_secs: float) -> None:
     while not ending.is_set():
-        left = orphan_secs - (time.monotonic() - front.last_seen) if orphan_secs else None
+        left = orphan_secs - front.idle_secs if orphan_secs else None
         if left is not None and left <= 0:
             return
         try:

@@ -36,6 +36,8 @@ class Life:
     """It has run: a start that fails later leaves it stopped, not terminated."""
     ended_at: float | None = None
     """When it was terminated."""
+    version: int = 0
+    """Another one after each change of what is described."""
 
     @property
     def id(self) -> str:
@@ -47,20 +49,24 @@ class Life:
 
     def show(self, state: str, transition: str = "", code: str = "", message: str = "") -> None:
         """Be in this state from now on, with EC2's StateTransitionReason and StateReason."""
+        self.version += 1
         self.instance._state = InstanceState(state, _CODES[state])
         self.instance._reason = transition
         self.instance.state_reason = StateReason(f"{code}: {message}" if code else "", code)
 
     def rest(self) -> None:
         """Be stopped, for the reason that was given when it began to stop."""
+        self.version += 1
         self.instance._state = InstanceState("stopped", _CODES["stopped"])
 
     def address(self, public_ip: str | None) -> None:
+        self.version += 1
         self.public_ip = public_ip
         self.instance.nics[0].public_ip = public_ip
 
     def end(self) -> None:
         """Disks, interface and user-data are gone; the instance stays to be seen for a while."""
+        self.version += 1
         transition, reason = self.instance._reason, self.instance.state_reason
         backend = self.instance.ec2_backend
         attached = {nic.id for nic in self.instance.nics.values()}
@@ -81,6 +87,8 @@ class RegionState:
     lives: dict[str, Life] = field(default_factory=dict)
     tokens: dict[tuple[str, str], tuple[str, Reservation]] = field(default_factory=dict)
     """(zone or "" for the region, client token) -> (digest of the parameters, what it launched)."""
+    written: dict[str, tuple[tuple[tuple[str, int], ...], str]] = field(default_factory=dict)
+    """Reservation -> the versions of its instances, and its XML then; not on disk."""
 
     def save(self) -> None:
         document = {
@@ -102,6 +110,7 @@ class RegionState:
                     reservation.instances.remove(life.instance)
                     if not reservation.instances:
                         del self.backend.reservations[ident]
+                        self.written.pop(ident, None)
         self.tokens = {k: v for k, v in self.tokens.items() if v[1].instances}
 
 

@@ -30,7 +30,13 @@ class Front:
         self._shared = shared
         self._limits = Limits()
         self._calls = Calls()
-        self.last_seen = time.monotonic()
+        self._open = 0
+        self._last_seen = time.monotonic()
+
+    @property
+    def idle_secs(self) -> float:
+        """For how long nobody has called; 0 while a call is being answered."""
+        return 0.0 if self._open else time.monotonic() - self._last_seen
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._only_ours], client_max_size=4 * 2**20)
@@ -46,8 +52,12 @@ class Front:
         # A page in the user's browser can reach loopback under a name of its own.
         if (request.host.rpartition(":")[0] or request.host) not in _HOSTS or "Origin" in request.headers:
             raise web.HTTPForbidden(text="This endpoint is for programs on this machine only.\n")
-        self.last_seen = time.monotonic()
-        return await handler(request)
+        self._open += 1
+        try:
+            return await handler(request)
+        finally:
+            self._open -= 1
+            self._last_seen = time.monotonic()
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.json_response({"ok": True})

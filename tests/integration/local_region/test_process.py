@@ -134,9 +134,9 @@ async def test_two_regions_on_one_machine_share_no_address(alone: RunningRegion,
 
 
 async def test_it_ends_itself_when_nobody_calls(tmp_path: Path) -> None:
-    async with region(tmp_path / "region", arguments=("--orphan-secs", "1")) as orphan:
+    async with region(tmp_path / "region", arguments=("--orphan-secs", "1.5")) as orphan:
         instance = await launched(orphan)
-        for _ in range(4):
+        for _ in range(5):
             await asyncio.sleep(0.4)  # the sign of life is given more often than it is needed
             await orphan.health()
         assert await asyncio.to_thread(orphan.wait) == 0
