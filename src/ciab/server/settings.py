@@ -211,7 +211,7 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     budgets: BudgetSettings = BudgetSettings()
-    packer: PackerSettings = PackerSettings()
+    packer: PackerSettings = Field(default_factory=PackerSettings)
     agents: AgentsSettings = AgentsSettings()
     credentials: CredentialsSettings = CredentialsSettings()
     provisioning: ProvisioningSettings = ProvisioningSettings()

@@ -47,9 +47,10 @@ class Sql:
 
     @asynccontextmanager
     async def reading(self, tried: str) -> AsyncIterator[AsyncConnection]:
-        """A view of one moment. Read everything at once: an open reader holds checkpoints up."""
+        """Each statement sees a moment of its own. Take all its rows: an open reader holds checkpoints up."""
         with translated(tried):
             async with self._engine.connect() as connection:
+                await connection.execution_options(begin=None)
                 yield connection
 
     async def write(
