@@ -21,6 +21,7 @@ class Sandboxes:
         supervisor: Supervisor,
         *,
         agents: Collection[str],
+        check: Callable[[Spec], object],
         clock: Callable[[], datetime],
         new_id: Callable[[], SandboxId],
         new_name: Callable[[], str],
@@ -28,6 +29,7 @@ class Sandboxes:
         self._store = store
         self._supervisor = supervisor
         self._agents = agents
+        self._check = check
         self._clock = clock
         self._new_id = new_id
         self._new_name = new_name
@@ -35,13 +37,15 @@ class Sandboxes:
     async def create(self, spec: Spec, name: str | None, once: Once | None = None) -> Sandbox:
         """A new sandbox in `pending`, or the one that this `once` made before.
 
-        Raises InvalidRequest for an agent that this release does not run, Conflict for a taken name.
+        Raises InvalidRequest for an agent that this release does not run and for what the runtime could
+        never launch, Conflict for a taken name.
         """
         if spec.agent_provider not in self._agents:
             raise InvalidRequest(
                 f"agent provider {spec.agent_provider!r} is not available in this release",
                 hint=f"available: {', '.join(sorted(self._agents))}",
             )
+        self._check(spec)
         now = self._clock()
         new = Sandbox(self._new_id(), name or self._new_name(), spec, State.PENDING, now, now)
         sandbox = await self._store.add(new, once)

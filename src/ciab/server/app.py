@@ -140,6 +140,7 @@ def _wired(outside: Outside) -> Parts:
         ports.store,
         supervisor,
         agents=_agents(outside.settings),
+        check=ports.site_of,
         clock=_now,
         new_id=lambda: SandboxId(str(uuid4())),
         new_name=lambda: name_from(secrets.randbits(32)),

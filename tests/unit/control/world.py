@@ -87,6 +87,7 @@ class World:
             self.database.store,
             supervisor,
             agents={"command"},
+            check=lambda spec: SITE,
             clock=utc_now,
             new_id=lambda: SandboxId(f"00000000-0000-4000-8000-{next(self.ids):012d}"),
             new_name=lambda: f"name-{next(self.ids)}",

@@ -46,7 +46,7 @@ class Ec2:
         Raises InvalidRequest for what could never be launched: a region that cannot be one, tags that EC2
         or CIAB does not allow, a persistent spot instance.
         """
-        check(spec)
+        check(spec, self.settings)
         region = spec.ec2.region or self.settings.region
         if not re.fullmatch(r"[a-z]{2,}(-[a-z0-9]+)+", region):
             raise InvalidRequest(f"ec2.region: {region!r} is no region", hint='like "us-east-1"')

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ciab.adapters.ec2.tags import SANDBOX_TAG
+from ciab.core import tags
 from ciab.core.ids import SandboxId
 from ciab.core.machine import Machine, MachineState
 
@@ -24,8 +24,8 @@ def machines_in(answer: Mapping[str, Any], region: str) -> Iterator[Machine]:
     """Those of a DescribeInstances answer that carry a sandbox's id."""
     for reservation in answer.get("Reservations", ()):
         for instance in reservation.get("Instances", ()):
-            tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", ())}
-            if sandbox_id := tags.get(SANDBOX_TAG):
+            worn = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", ())}
+            if sandbox_id := worn.get(tags.SANDBOX_ID):
                 yield machine_of(instance, SandboxId(sandbox_id), region)
 
 

@@ -13,7 +13,7 @@ from typing import Self
 from ciab.adapters.ec2.clients import Clients
 from ciab.adapters.ec2.errors import translated
 from ciab.adapters.ec2.instances import machines_in
-from ciab.adapters.ec2.tags import OWNER_TAG
+from ciab.core import tags
 from ciab.core.errors import RuntimeFault, RuntimeUnavailable
 from ciab.core.ids import OwnerId, SandboxId
 from ciab.core.machine import Machine
@@ -98,7 +98,7 @@ class Observer:
                 answer = await self._clients.ec2(
                     region,
                     "DescribeInstances",
-                    Filters=[{"Name": f"tag:{OWNER_TAG}", "Values": [str(self._owner)]}],
+                    Filters=[{"Name": f"tag:{tags.OWNER}", "Values": [str(self._owner)]}],
                     MaxResults=_PAGE,
                     **more,
                 )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ciab.adapters.ec2.settings import Ec2Settings
-from ciab.adapters.ec2.tags import MAX_TAGS, complaint, tags_of
 from ciab.adapters.ec2.userdata import user_data
+from ciab.core import tags
 from ciab.core.errors import InvalidRequest
 from ciab.core.ids import OwnerId
 from ciab.core.machine import LaunchOrder
@@ -41,10 +41,16 @@ def candidates(spec: Spec, settings: Ec2Settings, region: str) -> Iterator[Candi
             yield Candidate(instance_type, subnet or None)
 
 
-def check(spec: Spec) -> None:
+def check(spec: Spec, settings: Ec2Settings) -> None:
     """Raises InvalidRequest for what no machine could ever be launched with."""
-    if wrong := complaint(spec.ec2.tags):
+    if wrong := tags.problem_with(spec.ec2.tags):
         raise InvalidRequest(f"ec2.tags: {wrong}")
+    if len(both := {**settings.tags, **spec.ec2.tags}) > tags.MAX_USER_TAGS:
+        raise InvalidRequest(
+            f"the sandbox's tags and the configured ones are {len(both)}; EC2 takes {tags.MAX_TAGS} a "
+            f"resource, and {len(tags.OURS)} of them are CIAB's own",
+            hint="leave out some of ec2.tags or of [runtime.ec2.tags]",
+        )
     if spec.ec2.spot and spec.persistence is Persistence.PERSISTENT:
         raise InvalidRequest(
             "a spot instance cannot be stopped, so a persistent sandbox cannot be one",
@@ -56,7 +62,7 @@ def run_instances(
     order: LaunchOrder, settings: Ec2Settings, owner: OwnerId, candidate: Candidate, token: str
 ) -> Request:
     """The parameters of RunInstances. Raises InvalidRequest or RuntimeRejected when there can be none."""
-    check(order.spec)
+    check(order.spec, settings)
     ephemeral = order.spec.persistence is Persistence.EPHEMERAL
     request: Request = {
         "ClientToken": token,
@@ -117,13 +123,15 @@ def _interface(order: LaunchOrder, settings: Ec2Settings, candidate: Candidate) 
 
 
 def _tag_specifications(order: LaunchOrder, settings: Ec2Settings, owner: OwnerId) -> list[Request]:
-    tags = tags_of(order.sandbox_id, order.name, owner, settings.tags, order.spec.ec2.tags)
-    if len(tags) > MAX_TAGS:
-        raise InvalidRequest(
-            f"the machine would have {len(tags)} tags, CIAB's own among them; EC2 takes {MAX_TAGS}",
-            hint="leave out some of ec2.tags or of [runtime.ec2.tags]",
-        )
-    listed = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+    worn = {
+        **settings.tags,
+        **order.spec.ec2.tags,
+        tags.SANDBOX_ID: str(order.sandbox_id),
+        tags.MANAGED: "true",
+        tags.OWNER: str(owner),
+        tags.NAME: f"ciab-{order.name}"[: tags.MAX_VALUE],
+    }
+    listed = [{"Key": key, "Value": value} for key, value in sorted(worn.items())]
     kinds = ("instance", "volume", "network-interface")
     return [{"ResourceType": kind, "Tags": listed} for kind in kinds]
 

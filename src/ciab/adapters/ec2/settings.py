@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from ciab.adapters.ec2.tags import complaint
+from ciab.core.tags import problem_with
 
 Backend = Literal["local", "ec2"]
 SSH_PORT_OF_LOCAL = 2222
@@ -17,7 +17,7 @@ _SIZES_GB = {"gp2": (1, 16_384), "gp3": (1, 65_536), "io1": (4, 16_384), "io2": 
 
 
 def _tags(tags: dict[str, str]) -> dict[str, str]:
-    if wrong := complaint(tags):
+    if wrong := problem_with(tags):
         raise ValueError(wrong)
     return tags
 
