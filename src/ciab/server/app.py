@@ -107,8 +107,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             open_database(path, AesGcmVault(*keys.keys), _now, settings.streaming.retain_events)
         )
         local = await _open_local(settings)
-        ec2 = await stack.enter_async_context(_connected(settings, database, local))
-        check_places(await every(database.store, LIVE), ec2.home)
+        try:
+            ec2 = await stack.enter_async_context(_connected(settings, database, local))
+            check_places(await every(database.store, LIVE), ec2.home)
+        except BaseException:
+            if local and local.keeper.started:
+                await local.keeper.stop()
+            raise
         pool = Pool()
         stack.push_async_callback(pool.close_all)
         yield _wired(Outside(settings, keys, database, ec2, local, pool))

@@ -101,7 +101,8 @@ def _kept(parts: Parts, count: int) -> str:
     region = ""
     if parts.outside.local:
         region = f"; the local region ends by itself after {ORPHAN_SECS // 60} minutes without a server"
-    return f"ending; {_count(count)} left as they are, for the next start{region}"
+    are = "it is" if count == 1 else "they are"
+    return f"ending; {_count(count)} left as {are}, for the next start{region}"
 
 
 def _count(number: int) -> str:

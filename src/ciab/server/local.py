@@ -61,6 +61,11 @@ class LocalRegion:
         return f"local:{self.folder}"
 
     @property
+    def started(self) -> bool:
+        """Whether it was this server that started the process."""
+        return self._child is not None
+
+    @property
     def log_file(self) -> Path:
         """What the process writes."""
         return self.folder.parent / f"{self.folder.name}.log"
