@@ -6,7 +6,6 @@ The event loop that starts machines must run in a thread that lives as long as t
 """
 
 import asyncio
-import base64
 import json
 import logging
 import os
@@ -19,9 +18,10 @@ from pathlib import Path
 from typing import Literal
 
 from ciab.localec2 import disks
-from ciab.localec2.boot import BAD_BOOT, REBOOT, Boot, BootFile, Login
+from ciab.localec2.boot import BAD_BOOT, REBOOT, Boot
 from ciab.localec2.cloudconfig import CloudConfig, read_cloud_config
 from ciab.localec2.host import MachineError, MachineOrder
+from ciab.localec2.preparing import prepare_boot
 from ciab.localec2.sandboxing import PROGRAM, sandbox_argv, why_not
 from ciab.localec2.trees import kill_descendants
 
@@ -53,6 +53,8 @@ class ProcessHost:
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._folders: dict[str, Path] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        # A boot takes a quarter of a second of CPU: of fifty at once all would be late and the region deaf.
+        self._booting = asyncio.Semaphore(2 * (os.cpu_count() or 2))
 
     @classmethod
     async def open(cls, isolation: Isolation | None = None, default_port: int = 22) -> "ProcessHost":
@@ -106,9 +108,21 @@ class ProcessHost:
         return self._locks.setdefault(instance_id, asyncio.Lock())
 
     async def _boot(self, order: MachineOrder, config: CloudConfig, *, fresh: bool) -> _Machine:
-        """Start the first process and hear from it."""
-        boot = await asyncio.to_thread(self._boot_order, order, config)
+        """Start the first process and hear from it. `_watch` gives the place among the booting back."""
+        port = config.sshd.port or self._default_port
+        isolated = self.isolation == "bubblewrap"
+        boot = await asyncio.to_thread(prepare_boot, order, config, port, isolated=isolated)
         self._folders[order.instance_id] = order.folder
+        await self._booting.acquire()
+        try:
+            machine = await self._first_process(order, boot, fresh)
+        except BaseException:
+            self._booting.release()
+            raise
+        self._machines[order.instance_id] = machine
+        return machine
+
+    async def _first_process(self, order: MachineOrder, boot: Boot, fresh: bool) -> _Machine:
         process, info = await self._spawn(boot, order.folder, fresh)
         try:
             async with asyncio.timeout(_FIRST_PROCESS_SECS):
@@ -118,6 +132,7 @@ class ProcessHost:
                         f"{order.instance_id} did not boot: its first process ended at once. "
                         f"Its console says: {self._last_words(order)}"
                     )
+            await asyncio.to_thread(disks.mark_booted, order.folder)
         except BaseException as exc:
             with suppress(ProcessLookupError):
                 process.kill()
@@ -128,47 +143,7 @@ class ProcessHost:
                     f"for {_FIRST_PROCESS_SECS} seconds."
                 ) from exc
             raise
-        await asyncio.to_thread(disks.mark_booted, order.folder)
-        machine = self._machines[order.instance_id] = _Machine(process, first)
-        return machine
-
-    def _boot_order(self, order: MachineOrder, config: CloudConfig) -> Boot:
-        port = config.sshd.port or self._default_port
-        self._check_port(port)
-        first = disks.prepare(order.folder)
-        isolated = self.isolation == "bubblewrap"
-        homes = Path("/home") if isolated else order.folder / "home"
-        return Boot(
-            instance_id=order.instance_id,
-            hostname="ip-" + order.private_ip.replace(".", "-"),
-            addresses=(order.private_ip, *([order.public_ip] if order.public_ip else [])),
-            port=port,
-            first=first,
-            isolated=isolated,
-            etc="/etc" if isolated else str(order.folder / "etc"),
-            shims="/run/ciab/bin" if isolated else str(order.folder / "shims"),
-            resolv_conf=_resolv_conf(),
-            logins=tuple(
-                Login(u.name, str(homes / u.name), u.shell, u.authorized_keys) for u in config.users
-            ),
-            host_keys=config.host_keys or (disks.own_host_key(order.folder),),
-            files=tuple(BootFile(f.path, base64.b64encode(f.content).decode(), f.mode) for f in config.files),
-            commands=config.commands,
-            max_sessions=config.sshd.max_sessions,
-            client_alive_interval=config.sshd.client_alive_interval,
-            client_alive_count_max=config.sshd.client_alive_count_max,
-            accept_env=config.sshd.accept_env,
-            stream_local_bind_unlink=config.sshd.stream_local_bind_unlink,
-        )
-
-    @staticmethod
-    def _check_port(port: int) -> None:
-        lowest = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-        if port < lowest:
-            raise MachineError(
-                f"A local machine's sshd cannot listen on port {port} without root: let the user-data write "
-                f"'Port N', N from {lowest}, to a file in /etc/ssh/sshd_config.d."
-            )
+        return _Machine(process, first)
 
     async def _spawn(
         self, boot: Boot, folder: Path, fresh: bool
@@ -229,6 +204,9 @@ class ProcessHost:
     ) -> None:
         """Until the machine's end; boot it again if it asked for a reboot."""
         while True:
+            if machine.process.stdout:
+                await machine.process.stdout.readline()  # `up`, or its end
+            self._booting.release()
             code = await self._end_of(machine)
             if machine.stopping or code != REBOOT:
                 break
@@ -273,9 +251,3 @@ class ProcessHost:
                 kill_descendants(machine.process.pid)
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(machine.first, signal.SIGKILL)
-
-
-def _resolv_conf() -> str:
-    with suppress(OSError):
-        return Path("/etc/resolv.conf").read_text()
-    return ""

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.integration.process_machines.launching import Launched, launch, order
 
 from ciab.localec2.process import ProcessHost
+from tests.integration.process_machines.launching import Launched, launch, order
 
 
 @pytest.fixture(params=["bubblewrap", "none"])

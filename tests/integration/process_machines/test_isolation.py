@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-from tests.integration.process_machines.launching import Launched, launch, order, user_data
-
 from ciab.localec2.process import ProcessHost
+from tests.integration.process_machines.launching import Launched, launch, order, user_data
 
 
 async def test_machines_do_not_see_each_other_or_their_host(isolated: ProcessHost, tmp_path: Path) -> None:

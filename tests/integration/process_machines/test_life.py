@@ -11,6 +11,10 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+
+from ciab.localec2.host import MachineError
+from ciab.localec2.process import ProcessHost
+from ciab.localec2.trees import descendants
 from tests.integration.process_machines.launching import (
     HOST_KEY,
     PORT,
@@ -21,10 +25,6 @@ from tests.integration.process_machines.launching import (
     public_line,
     user_data,
 )
-
-from ciab.localec2.host import MachineError
-from ciab.localec2.process import ProcessHost
-from ciab.localec2.trees import descendants
 
 
 def refuses(address: str) -> bool:
@@ -45,6 +45,13 @@ def marked(mark: str) -> list[int]:
             if mark.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
     return found
+
+
+async def appears(mark: str) -> None:
+    """Wait for a process that a shell has sent to the background."""
+    async with asyncio.timeout(10):
+        while not marked(mark):
+            await asyncio.sleep(0.01)
 
 
 async def test_boots_with_keys_and_user_of_the_user_data(machine: Launched) -> None:
@@ -111,7 +118,7 @@ async def test_stop_ends_every_process(machine: Launched, force: bool) -> None:
         f"setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' {mark} </dev/null >/dev/null 2>&1 &"
         f"(setsid sh -c '(sleep 1000 & wait) & exit' {mark} </dev/null >/dev/null 2>&1 &)"
     )
-    assert marked(mark)
+    await appears(mark)
     await machine.stop(force=force)
     assert refuses(machine.order.private_ip)
     assert not marked(mark)
@@ -249,8 +256,9 @@ async def test_nothing_survives_a_killed_region(host: ProcessHost, tmp_path: Pat
     )
     assert region.stdout
     address = (await region.stdout.readline()).decode().strip()
+    await appears(mark)
     tree = descendants(region.pid)
-    assert tree and not refuses(address) and marked(mark)
+    assert tree and not refuses(address)
     os.kill(region.pid, signal.SIGKILL)
     await region.wait()
     async with asyncio.timeout(10):

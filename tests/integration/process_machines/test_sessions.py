@@ -8,9 +8,9 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from tests.integration.process_machines.launching import Launched, launch, order, public_line, user_data
 
 from ciab.localec2.process import ProcessHost
+from tests.integration.process_machines.launching import Launched, launch, order, public_line, user_data
 
 
 async def test_another_key_or_user_or_a_password_is_refused(machine: Launched) -> None:
@@ -88,7 +88,9 @@ async def test_environment_is_small_and_accept_env_decides_what_may_be_sent(
 async def test_signals_reach_the_command(machine: Launched) -> None:
     async with (
         await machine.connect() as connection,
-        connection.create_process("trap 'echo caught; exit 5' USR1; echo ready; sleep 100 & wait") as process,
+        connection.create_process(
+            "trap 'echo caught; exit 5' USR1; echo ready; sleep 100 >/dev/null 2>&1 & wait"
+        ) as process,
     ):
         assert await process.stdout.readline() == "ready\n"
         process.send_signal("USR1")
@@ -100,16 +102,17 @@ async def test_a_terminal_has_size_modes_and_control_c(machine: Launched) -> Non
     async with await machine.connect() as connection:
         modes = {asyncssh.PTY_ECHO: 0}
         async with connection.create_process(
-            "stty size; stty -a | grep -o -- '-echo '; sleep 100; echo not reached",
+            "stty size; stty -a | grep -o -- '-echo '; echo ready; exec sleep 100",
             term_type="xterm-256color",
             term_size=(100, 30),
             term_modes=modes,
         ) as process:
             assert await process.stdout.readline() == "30 100\r\n"
             assert (await process.stdout.readline()).strip() == "-echo"
+            assert await process.stdout.readline() == "ready\r\n"
             process.stdin.write("\x03")
-            result = await process.wait()
-            assert "not reached" not in str(result.stdout)
+            result = await process.wait(timeout=20)
+            assert result.exit_signal is not None and result.exit_signal[0] == "INT"
         async with connection.create_process(term_type="xterm", term_size=(80, 24)) as shell:
             shell.stdin.write("echo $TERM $0 $((6*7))\n")
             await shell.stdout.readuntil("xterm -bash 42")
