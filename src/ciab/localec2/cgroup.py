@@ -23,7 +23,7 @@ def empty_cgroup(path: Path, seconds: float = 5.0) -> None:
     """
     deadline = time.monotonic() + seconds
     while path.is_dir():
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # gone meanwhile, or a kernel before 5.14
             (path / "cgroup.kill").write_text("1")
         for child in sorted(path.rglob("*/"), reverse=True):
             with suppress(OSError):  # not empty yet, or gone

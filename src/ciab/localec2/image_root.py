@@ -7,6 +7,7 @@ and ends with it, so that none can be left behind on the host.
 import os
 import socket
 import stat
+import uuid
 from pathlib import Path
 from typing import NoReturn
 
@@ -35,6 +36,7 @@ _ENVIRONMENT = {
 
 def become_init(rootfs: str, folder: Path, hostname: str, hypervisor_uuid: str, console: str) -> NoReturn:
     """Enter the machine's own root file system and run its init. Raises OSError if that cannot be."""
+    os.umask(0o022)
     kernel.mount("none", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
     root = _disk(rootfs, folder)
     _devices(root, console)
@@ -42,6 +44,7 @@ def become_init(rootfs: str, folder: Path, hostname: str, hypervisor_uuid: str, 
     for path in (f"{root}/{path}" for path in _READ_ONLY):
         if Path(path).exists():  # which of them there are depends on the kernel
             _read_only(path)
+    _boot_id(root, folder)
     _sys(root, hypervisor_uuid)
     socket.sethostname(hostname)
     kernel.pivot_root(root)
@@ -50,7 +53,6 @@ def become_init(rootfs: str, folder: Path, hostname: str, hypervisor_uuid: str, 
     terminal = os.open("/dev/console", os.O_RDWR)
     for stream in range(3):
         os.dup2(terminal, stream)
-    os.umask(0o022)
     os.execve("/sbin/init", ["/sbin/init", "--show-status=1"], _ENVIRONMENT)  # noqa: S606 - a shell has no place here
 
 
@@ -79,6 +81,13 @@ def _devices(root: str, console: str) -> None:
     kernel.mount("devpts", f"{root}/dev/pts", "devpts", kernel.MS_NOSUID | kernel.MS_NOEXEC, options)
     Path(root, "dev/console").touch()
     kernel.mount(console, f"{root}/dev/console", flags=kernel.MS_BIND)
+
+
+def _boot_id(root: str, folder: Path) -> None:
+    """Another one for every boot: who finds another than before knows that its processes are gone."""
+    own = folder / "boot_id"
+    own.write_text(f"{uuid.uuid4()}\n")
+    kernel.mount(str(own), f"{root}/proc/sys/kernel/random/boot_id", flags=kernel.MS_BIND)
 
 
 def _sys(root: str, hypervisor_uuid: str) -> None:

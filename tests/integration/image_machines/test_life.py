@@ -9,11 +9,14 @@ from ciab.localec2.host import MachineError
 
 pytestmark = pytest.mark.image
 
+_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+
 
 async def test_stop_and_start_keep_disk_and_identity_and_take_a_new_public_address(region, client):
     order = region.order(client.data)
     await region.start(order)
     await client.run(order.public_ip, "echo kept > ~/note; echo gone | sudo tee /run/note")
+    first_boot = await client.run(order.public_ip, _BOOT_ID)
     await region.host.stop(order.instance_id)
     assert await region.refuses(order.public_ip)
     assert await region.refuses(order.private_ip)
@@ -25,7 +28,7 @@ async def test_stop_and_start_keep_disk_and_identity_and_take_a_new_public_addre
     )
     assert said.splitlines() == ["kept", "no note", "status: done"]
     assert await region.refuses(order.public_ip)
-    assert await client.run(again.private_ip, "echo here") == "here"
+    assert await client.run(again.private_ip, _BOOT_ID) != first_boot
     assert region.ends == {}
 
 
