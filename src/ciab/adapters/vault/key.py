@@ -94,9 +94,14 @@ def read_key_file(path: Path) -> tuple[Key, ...]:
 
 
 def replace_key_file(path: Path, *keys: Key) -> None:
-    """Write these keys in one move: at any instant the file holds all the old ones or all the new ones."""
+    """Write these keys in one move: at any instant the file holds all the old ones or all the new ones.
+
+    The caller holds the database's lock. What a writer that was cut off left beside the file is removed.
+    """
     beside = _write_beside(path, keys)
     beside.replace(path)
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink()
     _sync_folder(path.parent)
 
 
