@@ -10,8 +10,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from ciab.localec2 import disks
 from ciab.localec2.faults import first
-from ciab.localec2.folder import Folder, remove_tree
+from ciab.localec2.folder import Folder
 from ciab.localec2.host import MachineError, MachineOrder
 from ciab.localec2.shared import Move, Shared
 from ciab.localec2.state import Life
@@ -42,13 +43,21 @@ class Drivers:
         self._hurry.setdefault(life.id, asyncio.Event()).set()
         hurry = self._hurry[life.id] = asyncio.Event()
         task = asyncio.create_task(self._in_turn(move, life, hurry), name=f"{move.value} {life.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._own(task)
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _own(self, task: asyncio.Task[None]) -> None:
+        def done(ended: asyncio.Task[None]) -> None:
+            self._tasks.discard(ended)
+            if not ended.cancelled() and (exc := ended.exception()):
+                log.error("machine move broke off", exc_info=exc, extra={"move": ended.get_name()})
+
+        self._tasks.add(task)
+        task.add_done_callback(done)
 
     async def _in_turn(self, move: Move, life: Life, hurry: asyncio.Event) -> None:
         steps = {Move.BOOT: self._boot, Move.HALT: self._halt, Move.END: self._end, Move.REBOOT: self._reboot}
@@ -119,7 +128,7 @@ class Drivers:
         began = time.monotonic()
         await self._shared.host.destroy(life.id)
         # a machine that an earlier process of this region ran is unknown to the host, its disk is still here
-        await asyncio.to_thread(remove_tree, self._folder.machines / life.id)
+        await asyncio.to_thread(disks.remove, self._folder.machines / life.id)
         await _linger(self._shared.faults.shutting_down_secs - (time.monotonic() - began), hurry)
         await self._change(lambda: self._over(life))
         self._turns.pop(life.id, None)
@@ -138,8 +147,7 @@ class Drivers:
         log.info("machine ended itself", extra={"instance": life.id, "exit_code": exit_code})
         ends = life.instance.instance_initiated_shutdown_behavior == "terminate"
         task = asyncio.create_task(self._follow(life, ends=ends), name=f"follow {life.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._own(task)
 
     async def _follow(self, life: Life, *, ends: bool) -> None:
         state = "shutting-down" if ends else "stopping"

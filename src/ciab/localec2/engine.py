@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from ciab.localec2.folder import Folder, remove_tree
+from ciab.localec2 import disks
+from ciab.localec2.folder import Folder
 from ciab.localec2.shared import Shared
 from ciab.localec2.wire import ApiError, Call, Reply
 
@@ -104,7 +105,7 @@ class Engine:
             desk.state.save()
         for disk in self._folder.machines.iterdir():
             if disk.name not in living:
-                remove_tree(disk)
+                disks.remove(disk)
 
     def _begin(self, name: str) -> "Desk":
         from ciab.localec2 import backend, state

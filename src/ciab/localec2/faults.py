@@ -14,7 +14,7 @@ The document is one JSON object; every key may be left out, and an unknown one i
      "error": [{"action": "*", "code": "InternalError", "status": 500, "times": 1}],       before the work
      "throttle": [{"action": "Describe*", "times": 3}],          RequestLimitExceeded, before the work
      "delay": [{"action": "RunInstances", "secs": 1.0, "when": "after"}],      or "before" the work
-     "start_fails": [{"times": 1, "message": "..."}]}            machines that do not boot
+     "start_fails": [{"times": 1, "message": "..."}]}            machines that do not boot; action: their type
 
 In `capacity` a missing type or zone means every one. In the lists of rules `action` is a pattern ("*" by
 default), `times` how often it happens (for ever by default), `skip` how many calls pass first.

@@ -7,9 +7,6 @@ again), `regions/` (the state, see `state`), `machines/<instance id>/` (the disk
 import fcntl
 import json
 import os
-import shutil
-import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,22 +67,3 @@ def write(path: Path, content: bytes) -> None:
     new.touch(0o600, exist_ok=False)
     new.write_bytes(content)
     new.replace(path)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a machine's disk whatever modes its user gave the folders in it."""
-
-    def open_up(function: Callable[[str], object], name: str, _: object) -> None:
-        parent = Path(name).parent
-        if not path.exists():
-            return
-        for folder in (parent, Path(name)):
-            if folder.is_dir() and not folder.is_symlink():
-                folder.chmod(stat.S_IRWXU)
-        if Path(name).is_dir() and not Path(name).is_symlink():
-            shutil.rmtree(name, ignore_errors=True)
-        else:
-            function(name)
-
-    if path.exists():
-        shutil.rmtree(path, onerror=open_up)

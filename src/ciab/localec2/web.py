@@ -107,10 +107,10 @@ class Front:
         if error:
             raise ApiError(error.code, error.message, error.status)
         searched = any(key.startswith(("Filter.", "MaxResults")) or "Id." in key for key in call.form)
-        throttled = faults.first(current.throttle, call.action) or not self._limits.admits(
-            call.region, call.action, searched=searched, scale=current.rate_scale
-        )
-        if throttled:
+        scale = current.rate_scale if call.service == "ec2" else 0
+        if faults.first(current.throttle, call.action) or not self._limits.admits(
+            call.region, call.action, searched=searched, scale=scale
+        ):
             raise ApiError("RequestLimitExceeded", "Request limit exceeded.", 503)
         if call.action in current.denied:
             raise _denied(call)

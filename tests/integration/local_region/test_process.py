@@ -29,6 +29,18 @@ async def launched(here: RunningRegion, state: str = "running", **more: Any) -> 
         return await until(ec2, instance["InstanceId"], state)
 
 
+def runs(command: str) -> bool:
+    """Whether some process on this host has that command line."""
+    wanted = command.replace(" ", "\0").encode() + b"\0"
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes() == wanted:
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return False
+
+
 async def all_of(here: RunningRegion) -> dict[str, dict[str, Any]]:
     async with here.client("ec2") as ec2:
         return {instance["InstanceId"]: instance for instance in await every(ec2)}
@@ -41,13 +53,15 @@ async def test_after_kill_9_instances_are_stopped_and_their_machines_gone(alone:
     async with alone.client("ec2") as ec2:
         await ec2.terminate_instances(InstanceIds=[over["InstanceId"]])
         await until(ec2, over["InstanceId"], "terminated")
-    await login.run(
-        running["PublicIpAddress"], "sync; echo kept > note; setsid sleep 1000 > /dev/null 2>&1 &"
-    )
+    left_behind = f"sleep 10{alone.pid}"
+    await login.run(running["PublicIpAddress"], f"echo kept > note; setsid {left_behind} > /dev/null 2>&1 &")
+    async with asyncio.timeout(5):
+        while not runs(left_behind):
+            await asyncio.sleep(0.02)  # the shell does not wait for it
     port = alone.endpoint
     alone.kill()
     async with asyncio.timeout(5):
-        while not await refuses(running["PublicIpAddress"]):
+        while runs(left_behind) or not await refuses(running["PublicIpAddress"]):
             await asyncio.sleep(0.02)  # the machine notices its parent's death
     alone.start()
     assert alone.endpoint == port

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ciab.localec2.folder import Folder, FolderInUse, remove_tree, write
+from ciab.localec2.folder import Folder, FolderInUse, write
 
 
 def test_a_folder_is_for_one_process(tmp_path: Path) -> None:
@@ -29,19 +29,3 @@ def test_a_file_is_replaced_whole_and_private(tmp_path: Path) -> None:
     assert target.read_bytes() == b"second"
     assert target.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_disk_goes_whatever_its_modes_and_links(tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.mkdir(mode=0o750)
-    (kept / "file").touch()
-    disk = tmp_path / "disk"
-    (disk / "a" / "b").mkdir(parents=True)
-    (disk / "a" / "b" / "file").touch()
-    (disk / "out").symlink_to(kept)
-    for closed in (disk / "a" / "b", disk / "a"):
-        closed.chmod(0)
-    remove_tree(disk)
-    assert not disk.exists()
-    assert (kept / "file").exists()
-    assert kept.stat().st_mode & 0o777 == 0o750
