@@ -30,10 +30,15 @@ class FakeFiles:
 
     def make_folder(self, path: str) -> None:
         """Make a folder with those above it."""
+        missing = []
         path = self._full(path)
-        while path not in self._entries:
-            self._entries[path] = _Entry(None, 0o755, datetime.now(UTC), is_dir=True)
+        while path != "/" and path not in self._entries:
+            missing.append(path)
             path = dirname(path)
+        if path != "/" and not self._entries[path].is_dir:
+            raise InvalidRequest(f"{path} is not a folder")
+        for one in [*missing, "/"]:
+            self._entries[one] = _Entry(None, 0o755, datetime.now(UTC), is_dir=True)
 
     def make_fifo(self, path: str) -> None:
         """Put something there that is neither a file nor a folder."""

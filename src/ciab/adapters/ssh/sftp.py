@@ -115,7 +115,10 @@ class SftpFiles:
             _regular(full, attrs)
             return str(await sftp.realpath(full)), attrs
         except asyncssh.SFTPNoSuchFile:
-            await sftp.makedirs(dirname(full), exist_ok=True)
+            try:
+                await sftp.makedirs(dirname(full), exist_ok=True)
+            except (asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists, asyncssh.SFTPNotADirectory) as exc:
+                raise InvalidRequest(f"{dirname(full)} is not a folder and cannot become one") from exc
             return full, None
 
 

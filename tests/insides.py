@@ -1,0 +1,52 @@
+"""The inside of a machine, by every implementation of the ports Connections, Guest and Files."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from ciab.adapters.ssh.pool import Pool
+from ciab.core.guest import Target
+from ciab.core.ids import SandboxId
+from ciab.core.ports import Connections, Files, Guest
+from ciab.core.secret import Secret
+from ciab.testing.guest import FakeConnections
+from tests.sshd import Sshd
+
+
+@dataclass
+class Inside:
+    """An open connection, and a folder of the test's own that holds nothing but a FIFO."""
+
+    connections: Connections
+    target: Target
+    guest: Guest
+    files: Files
+    folder: str
+    real: bool
+
+
+@asynccontextmanager
+async def in_memory() -> AsyncIterator[Inside]:
+    """One in memory."""
+    connections = FakeConnections()
+    target = Target(SandboxId(str(uuid4())), "192.0.2.1", 22, "ubuntu", "ssh-ed25519 AAAA", Secret("key"))
+    connection = await connections.connect(target)
+    connection.files.make_folder("/work")
+    connection.files.make_fifo("/work/fifo")
+    yield Inside(connections, target, connection.guest, connection.files, "/work", real=False)
+
+
+@asynccontextmanager
+async def over_ssh(machine: Sshd, folder: Path) -> AsyncIterator[Inside]:
+    """One behind a real sshd."""
+    folder.mkdir()
+    os.mkfifo(folder / "fifo")
+    pool = Pool()
+    try:
+        connection = await pool.connect(machine.target)
+        yield Inside(pool, machine.target, connection.guest, connection.files, str(folder), real=True)
+    finally:
+        await pool.close_all()
