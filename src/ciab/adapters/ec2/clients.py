@@ -6,8 +6,8 @@ A client costs about 0.3 s and 30 MB the first time, so it is never made per cal
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -67,6 +67,21 @@ class Clients:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._open.aclose()
+
+    @asynccontextmanager
+    async def warmed(self, region: str) -> AsyncIterator[None]:
+        """Makes the region's clients beside other work, so that the first sandbox need not wait for them."""
+        making = asyncio.create_task(self._warm(region), name=f"warm {region}")
+        try:
+            yield
+        finally:
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+
+    async def _warm(self, region: str) -> None:
+        with suppress(*FOREIGN):  # whoever needs the client meets the same error, and tells it
+            await self._client("ec2", region)
+            await self._client("ssm", region)
 
     async def ec2(self, region: str, action: str, **parameters: Any) -> dict[str, Any]:
         """One call of an EC2 action, when its rate allows it."""

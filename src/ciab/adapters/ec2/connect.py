@@ -80,6 +80,7 @@ async def connect_ec2(
     async with AsyncExitStack() as stack:
         clients = await stack.enter_async_context(Clients(backend, url, Limits()))
         home = Place(backend, await _account(clients, backend, settings.region), name, settings.region)
+        await stack.enter_async_context(clients.warmed(settings.region))
         observer = await stack.enter_async_context(Observer(clients, owner, poll_interval))
         launcher = Launcher(clients, settings, owner, now)
         yield Ec2(

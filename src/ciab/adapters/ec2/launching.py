@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from ciab.adapters.ec2.clients import Clients
-from ciab.adapters.ec2.errors import FOREIGN, Meaning, code_of, fault, meaning
+from ciab.adapters.ec2.errors import FOREIGN, Meaning, code_of, fault, meaning, translated
 from ciab.adapters.ec2.instances import machine_of
 from ciab.adapters.ec2.request import Candidate, candidates, run_instances
 from ciab.adapters.ec2.settings import Ec2Settings
@@ -57,7 +57,7 @@ class Launcher:
         None: EC2's clear word that there is none, and the attempt is settled as REFUSED. Raises
         RuntimeUnavailable while the outcome stays unclear, RuntimeRejected when EC2 does not let us ask.
         """
-        await self._clients.turn(attempt.place.region, "RunInstances")
+        await self._turn(attempt.place.region)
         try:
             machine = await self._send(attempt)
         except FOREIGN as error:
@@ -85,7 +85,7 @@ class Launcher:
             token = f"{order.sandbox_id}-{number}"
             request = run_instances(order, self._settings, self._owner, candidate, token)
             # waited for before the attempt is begun: one that was never sent must not look like one that was
-            await self._clients.turn(place.region, "RunInstances")
+            await self._turn(place.region)
             attempt = LaunchAttempt(
                 order.sandbox_id, number, place, token, Secret(json.dumps(request)), self._now()
             )
@@ -108,6 +108,10 @@ class Launcher:
             f"could not launch a machine in {place.region}: no capacity for {', '.join(tried)}",
             hint="it is tried again; more instance_types or subnet_ids give more to choose from",
         )
+
+    async def _turn(self, region: str) -> None:
+        with translated(f"launch a machine in {region}"):
+            await self._clients.turn(region, "RunInstances")
 
     async def _send(self, attempt: LaunchAttempt) -> Machine:
         request = json.loads(attempt.request.reveal())

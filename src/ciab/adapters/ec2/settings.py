@@ -166,7 +166,7 @@ class Ec2Settings(_Settings):
         description="What belongs to another region: the default region's subnet, groups and AMI never go "
         "to it.",
     )
-    prices: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict, description="Dollars an hour by type; they win over the built-in table."
     )
 
