@@ -113,6 +113,12 @@ def test_a_damaged_key_file_is_refused(tmp_path: Path, content: bytes) -> None:
         load_keys(ENV, file, {}, may_make=True)
 
 
+def test_a_key_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        load_keys(ENV, tmp_path / "file" / "encryption.key", {}, may_make=True)
+
+
 def test_a_key_file_may_hold_two_keys(tmp_path: Path) -> None:
     new, old = Key(secrets.token_bytes(32)), Key(RAW)
     file = tmp_path / "encryption.key"

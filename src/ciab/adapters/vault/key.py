@@ -9,7 +9,8 @@ import binascii
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,27 +99,39 @@ def replace_key_file(path: Path, *keys: Key) -> None:
 
     The caller holds the database's lock. What a writer that was cut off left beside the file is removed.
     """
-    beside = _write_beside(path, keys)
-    beside.replace(path)
-    for left in path.parent.glob(f".{path.name}.*"):
-        left.unlink()
-    _sync_folder(path.parent)
+    with _writing(path):
+        beside = _write_beside(path, keys)
+        beside.replace(path)
+        for left in path.parent.glob(f".{path.name}.*"):
+            left.unlink()
+        _sync_folder(path.parent)
 
 
 def _make_key_file(path: Path) -> bool:
     """Whether a new key was written; not, when another process was first."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = _write_beside(path, (Key.fresh(),))
-    try:
-        path.hardlink_to(
-            beside
-        )  # unlike a rename, this refuses to replace a file, and it is never half written
-    except FileExistsError:
-        return False
-    finally:
-        beside.unlink()
-    _sync_folder(path.parent)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = _write_beside(path, (Key.fresh(),))
+        try:
+            # unlike a rename, a link refuses to replace a file; and it is never half written
+            path.hardlink_to(beside)
+        except FileExistsError:
+            return False
+        finally:
+            beside.unlink()
+        _sync_folder(path.parent)
     return True
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise ConfigError(
+            f"the key file {path} cannot be written: {exc.strerror}",
+            hint="check the folder's owner, mode and space",
+        ) from exc
 
 
 def _write_beside(path: Path, keys: tuple[Key, ...]) -> Path:
