@@ -129,8 +129,8 @@ STEPS = (
         "await_machine", await_machine, limit=lambda limits: limits.ready, pace=WATCHING, says=_address_words
     ),
     Step("await_guest", await_guest, limit=lambda limits: limits.login, pace=WATCHING, check=still_alive),
-    Step("prepare_workspace", prepare_workspace),
-    Step("clone_repositories", clone_repositories, limit=lambda limits: limits.setup),
-    Step("run_scripts", run_scripts, limit=lambda limits: limits.setup),
+    Step("prepare_workspace", prepare_workspace, check=still_alive),
+    Step("clone_repositories", clone_repositories, limit=lambda limits: limits.setup, check=still_alive),
+    Step("run_scripts", run_scripts, limit=lambda limits: limits.setup, check=still_alive),
 )
 """Keys first and undone last: while a machine may exist, so do its keys."""

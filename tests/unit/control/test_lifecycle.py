@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from ciab.control.reach import Reach
+from ciab.control.work import Ports
 from ciab.core.errors import (
     CapacityUnavailable,
     Conflict,
+    GuestUnreachable,
     InvalidRequest,
     InvalidState,
     RuntimeRejected,
@@ -15,10 +17,11 @@ from ciab.core.errors import (
 )
 from ciab.core.machine import MachineState
 from ciab.core.ports import Once
+from ciab.core.sandbox import Sandbox
 from ciab.core.spec import Spec
 from ciab.core.states import State
 from ciab.testing.machines import FakeMachines
-from tests.unit.control.world import SPEC, World
+from tests.unit.control.world import SPEC, World, with_step
 
 
 async def test_an_agent_that_is_not_there_is_refused_before_anything_is_kept() -> None:
@@ -105,6 +108,22 @@ async def test_a_machine_that_ends_while_it_comes_up_is_a_failure_with_its_reaso
     assert failed.failure
     assert failed.failure.step == "await_machine"
     assert "Client.VolumeLimitExceeded" in failed.failure.message
+
+
+@pytest.mark.parametrize("name", ["await_guest", "prepare_workspace", "clone_repositories", "run_scripts"])
+async def test_a_machine_that_ends_during_set_up_is_not_waited_for(name: str) -> None:
+    world = World()
+
+    async def dies(sandbox: Sandbox, ports: Ports) -> Sandbox:
+        if world.billable():
+            world.machines.end(world.billable()[0], "Server.SpotInstanceTermination")
+        raise GuestUnreachable("the machine does not answer")
+
+    failed = await world.create(steps=with_step(name, lambda step: replace(step, run=dies)))
+    assert failed.failure
+    assert (failed.failure.step, failed.failure.code) == (name, "ec2_error")
+    assert "Server.SpotInstanceTermination" in failed.failure.message
+    assert world.clock.now < 10
 
 
 async def test_late_visibility_is_waited_for() -> None:

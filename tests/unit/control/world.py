@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from ciab.testing.guest import FakeConnections
-
 from ciab.control.movers import movers_of
 from ciab.control.pipeline import Step
 from ciab.control.sandboxes import Sandboxes
@@ -19,6 +17,7 @@ from ciab.core.machine import KeyPair, Login, Place, SandboxKeys, Site
 from ciab.core.sandbox import Sandbox
 from ciab.core.secret import Secret
 from ciab.core.spec import Spec
+from ciab.testing.guest import FakeConnections
 from ciab.testing.machines import FakeImages, FakeMachines
 from ciab.testing.store import MemoryDatabase, utc_now
 
