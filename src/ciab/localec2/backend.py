@@ -4,12 +4,16 @@ Importing this module imports moto, which takes about two seconds: only `engine`
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 from ciab.localec2.plain import ACCOUNT
 
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"  # read by moto when it is imported; the images are ours
 os.environ["MOTO_ACCOUNT_ID"] = ACCOUNT
+# moto has botocore read its list of all services' endpoints three times, a third of a second; it asks for
+# the regions of EC2 only, so ours, which botocore finds first, has those with every account's default ones.
+os.environ["AWS_DATA_PATH"] = str(Path(__file__).parent / "data")
 
 from botocore.model import OperationNotFoundError
 from moto.core.exceptions import ServiceException
