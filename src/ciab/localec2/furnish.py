@@ -18,8 +18,12 @@ UID = 1000
 """Of every user of an isolated machine: a namespace made without root has just one."""
 
 
-def furnish(boot: Boot) -> None:
-    """Make etc, the shims, homes, authorized_keys and write_files. Raises OSError."""
+def furnish(boot: Boot) -> list[str]:
+    """Make etc, the shims, homes, authorized_keys and write_files. Raises OSError.
+
+    Returns what could not be written because of what the machine's own processes have made of their
+    home: as on any machine that is no reason not to boot.
+    """
     os.umask(0o022)
     if boot.isolated:
         for folder in ("/tmp", "/var/tmp"):  # noqa: S108 - the machine's own, being made here
@@ -27,10 +31,18 @@ def furnish(boot: Boot) -> None:
             Path(folder).chmod(0o1777)
         _write_etc(boot)
     _write_shims(boot)
+    problems = []
     for login in boot.logins:
-        _write_home(boot, login)
+        try:
+            _write_home(boot, login)
+        except (OSError, UnicodeDecodeError) as exc:
+            problems.append(f"cannot prepare {login.home}: {exc}")
     for file in boot.files:
-        _write_file(boot, file)
+        try:
+            _write_file(boot, file)
+        except OSError as exc:
+            problems.append(f"cannot write {file.path}: {exc}")
+    return problems
 
 
 def _write_etc(boot: Boot) -> None:

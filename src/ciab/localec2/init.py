@@ -37,7 +37,8 @@ def main() -> None:
     tell("running")
     console(f"booting {boot.instance_id} ({boot.hostname})")
     try:
-        furnish(boot)
+        for problem in furnish(boot):
+            console(problem)
     except OSError as exc:
         console(f"cannot write the machine's files: {exc}")
         sys.exit(BAD_BOOT)

@@ -22,7 +22,7 @@ from ciab.localec2.boot import BAD_BOOT, REBOOT, Boot
 from ciab.localec2.cloudconfig import CloudConfig, read_cloud_config
 from ciab.localec2.host import MachineError, MachineOrder
 from ciab.localec2.preparing import prepare_boot
-from ciab.localec2.sandboxing import PROGRAM, sandbox_argv, why_not
+from ciab.localec2.sandboxing import PROGRAM, process_environment, sandbox_argv, why_not
 from ciab.localec2.trees import kill_descendants
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class ProcessHost:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=console,
-                env={},
+                env=process_environment(),
                 cwd="/",
                 start_new_session=True,
                 pass_fds=() if theirs is None else (theirs,),

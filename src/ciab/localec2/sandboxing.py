@@ -54,6 +54,11 @@ def sandbox_argv(folder: Path, hostname: str, boot_id: Path, info: int) -> list[
     ]
 
 
+def process_environment() -> dict[str, str]:
+    """Of a machine's first process: nothing of the operator's, but what this interpreter may need to load."""
+    return {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+
+
 def why_not() -> str | None:
     """None if bubblewrap works here, else the reason in one line. Really runs it: a quarter of a second."""
     with tempfile.TemporaryDirectory(prefix="ciab-probe-") as name:
@@ -65,7 +70,12 @@ def why_not() -> str | None:
         argv[argv.index("--") + 1 :] = [sys.executable, "-c", "import asyncssh, ciab"]
         try:
             run = subprocess.run(
-                argv, env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_SECS, check=False
+                argv,
+                env=process_environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_PROBE_SECS,
+                check=False,
             )
         except FileNotFoundError:
             return "bubblewrap (bwrap) is not installed"
@@ -73,9 +83,9 @@ def why_not() -> str | None:
             return f"bwrap did not end within {_PROBE_SECS} seconds"
     if run.returncode == 0:
         return None
-    lines = [line for line in run.stderr.decode(errors="replace").splitlines() if line.startswith("bwrap:")]
-    reason = lines[-1] if lines else f"bwrap ended with code {run.returncode}"
-    return f"{reason} (user namespaces may be forbidden here, by AppArmor or by a container)"
+    lines = run.stderr.decode(errors="replace").splitlines() or [f"bwrap ended with code {run.returncode}"]
+    hint = " (user namespaces may be forbidden here, by AppArmor or by a container)"
+    return lines[-1] + (hint if lines[-1].startswith("bwrap:") else "")
 
 
 def _system_folders() -> Iterable[str]:
@@ -90,6 +100,10 @@ def _system_folders() -> Iterable[str]:
 def _python() -> Iterable[str]:
     """This interpreter, its packages and this program's source, read-only and where they are."""
     needed = [Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve().parent.parent]
+    link = Path(sys.executable)
+    while link.is_symlink():  # a virtual environment's may lead over several folders
+        link = link.parent / link.readlink()
+        needed.append(link)
     for package in ("ciab", "asyncssh", "cryptography"):
         spec = importlib.util.find_spec(package)
         if spec and spec.origin:

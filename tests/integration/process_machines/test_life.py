@@ -228,6 +228,18 @@ async def test_without_user_data_the_key_pair_may_log_in(tmp_path: Path) -> None
         await host.close()
 
 
+async def test_a_killed_bubblewrap_is_a_machine_that_has_ended(isolated: ProcessHost, tmp_path: Path) -> None:
+    mark = f"mark-{os.urandom(8).hex()}"
+    machine = await launch(isolated, order(tmp_path))
+    await machine.run(f"setsid sh -c 'while :; do sleep 1; done' {mark} </dev/null >/dev/null 2>&1 &")
+    await appears(mark)
+    (outer,) = [pid for pid in descendants(os.getpid()) if arguments(pid).split("\0")[0].endswith("bwrap")]
+    os.kill(outer, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        assert await machine.ended == 128 + signal.SIGKILL
+    assert not marked(mark)
+
+
 _REGION = """
 import asyncio, sys
 from pathlib import Path
@@ -255,12 +267,14 @@ async def test_nothing_survives_a_killed_region(host: ProcessHost, tmp_path: Pat
         stdout=asyncio.subprocess.PIPE,
     )
     assert region.stdout
-    address = (await region.stdout.readline()).decode().strip()
-    await appears(mark)
-    tree = descendants(region.pid)
-    assert tree and not refuses(address)
-    os.kill(region.pid, signal.SIGKILL)
-    await region.wait()
+    try:
+        address = (await region.stdout.readline()).decode().strip()
+        await appears(mark)
+        tree = descendants(region.pid)
+        assert tree and not refuses(address)
+    finally:
+        os.kill(region.pid, signal.SIGKILL)
+        await region.wait()
     async with asyncio.timeout(10):
         while marked(mark) or not refuses(address) or any("ciab.localec2" in arguments(pid) for pid in tree):
             await asyncio.sleep(0.01)  # strangers' processes: there is nothing else to wait for
