@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
 from ciab.core.errors import FileMissing, InvalidRequest, InvalidState
 from ciab.core.states import State
@@ -29,7 +30,9 @@ async def here(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runnin
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def made(here: RunningServer) -> SandboxInfo:
     async with here.client() as client:
-        spec = SandboxSpec(agent_provider="command", name="life", env_vars={"TOKEN": "s3cret-value"})
+        spec = SandboxSpec(
+            agent_provider="command", name="life", env_vars={"TOKEN": SecretStr("s3cret-value")}
+        )
         info = await client.create_sandbox(spec)
         return await client.wait_until(info.id)
 
@@ -86,7 +89,9 @@ async def test_more_output_than_is_kept_is_cut_and_said(client: Client) -> None:
 
 async def test_binary_output_and_input_go_through_as_base64(client: Client) -> None:
     data = bytes(range(256))
-    request = ExecRequest(command=["cat"], stdin=base64.b64encode(data).decode(), encoding="base64")
+    request = ExecRequest(
+        command=["cat"], stdin=SecretStr(base64.b64encode(data).decode()), encoding="base64"
+    )
     ran = await client.exec("life", request)
     assert base64.b64decode(ran.stdout) == data
 
