@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import stat
 import sys
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from ciab.adapters.vault import AesGcmVault, Key
 from ciab.core.errors import ConfigError, RuntimeFault, RuntimeUnavailable
 from ciab.core.journal import Noted
 from ciab.core.machine import Outcome, Place
+from ciab.core.ports import Query
 from ciab.core.spec import Spec
 from ciab.core.states import State
 from tests.databases import KEY, PLACE, a_sandbox, an_attempt, ticking
@@ -31,8 +32,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "ciab.db"
 
 
-def opening(path: Path, *, key: Key = KEY, retain: int = 1000):  # type: ignore[no-untyped-def]  # a context manager
-    return open_database(path, AesGcmVault(key), ticking(), retain)
+def opening(path: Path, *, key: Key = KEY) -> AbstractAsyncContextManager[Database]:
+    return open_database(path, AesGcmVault(key), ticking(), 1000)
 
 
 async def made(path: Path) -> None:
@@ -226,6 +227,15 @@ async def test_a_damaged_database_is_told(path: Path) -> None:
     with pytest.raises((RuntimeFault, ConfigError), match=r"damaged|no database"):
         async with opening(path) as db:
             await db.store.lookup("kept")
+
+
+async def test_many_readers_and_writers_at_once_all_get_their_turn(path: Path) -> None:
+    async with opening(path) as db:
+        boxes = [await db.store.add(a_sandbox()) for _ in range(20)]
+        reads = (db.store.get(boxes[number % 20].id) for number in range(300))
+        writes = (db.store.save(box, Noted("turn", "taken")) for box in boxes)
+        assert len(await asyncio.gather(*reads, *writes)) == 320
+        assert {box.version for box in await db.store.page(Query())} == {1}
 
 
 async def test_every_place_a_launch_was_tried_in_is_known(path: Path) -> None:

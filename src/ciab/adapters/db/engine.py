@@ -22,6 +22,9 @@ _BUSY_MS = 5000
 _CHECKPOINT_BUSY_MS = 500
 """A checkpoint holds every writer up while it waits for a reader; its caller tries again later."""
 
+_CONNECTIONS = 6
+"""Each has a thread of its own; whoever finds none free waits for one."""
+
 _PRAGMAS = (
     f"busy_timeout = {_BUSY_MS}",
     "journal_mode = WAL",
@@ -40,7 +43,9 @@ class Sql:
     """The file while the server runs."""
 
     def __init__(self, path: Path) -> None:
-        self._engine: AsyncEngine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+        self._engine: AsyncEngine = create_async_engine(
+            f"sqlite+aiosqlite:///{path}", pool_size=_CONNECTIONS, max_overflow=0
+        )
         _prepared(self._engine.sync_engine)
         self._one_writer = asyncio.Lock()
         self._writes: set[asyncio.Task[Any]] = set()

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ciab.core.errors import CiabError, Conflict, RuntimeFault, RuntimeUnavailable, SandboxNotFound
 
@@ -31,6 +32,8 @@ def translated(tried: str) -> Iterator[None]:
     """Raise SQLite's faults as ours; `tried` completes "could not ..."."""
     try:
         yield
+    except PoolTimeout as exc:
+        raise RuntimeUnavailable(f"could not {tried}: the database is too busy", hint="try again") from exc
     except DBAPIError as exc:
         name = str(getattr(exc.orig, "sqlite_errorname", ""))
         # an extended code ("SQLITE_IOERR_WRITE") begins with its plain one
