@@ -17,6 +17,8 @@ def prepare_boot(order: MachineOrder, config: CloudConfig, port: int, *, isolate
     """
     _check_port(port)
     first = disks.prepare(order.folder)
+    # all users share one uid, and the first of passwd gives it its name: let it be one that logs in
+    users = sorted(config.users, key=lambda user: not user.authorized_keys)
     homes = Path("/home") if isolated else order.folder / "home"
     return Boot(
         instance_id=order.instance_id,
@@ -28,7 +30,7 @@ def prepare_boot(order: MachineOrder, config: CloudConfig, port: int, *, isolate
         etc="/etc" if isolated else str(order.folder / "etc"),
         shims="/run/ciab/bin" if isolated else str(order.folder / "shims"),
         resolv_conf=_resolv_conf(),
-        logins=tuple(Login(u.name, str(homes / u.name), u.shell, u.authorized_keys) for u in config.users),
+        logins=tuple(Login(u.name, str(homes / u.name), u.shell, u.authorized_keys) for u in users),
         host_keys=config.host_keys or (disks.own_host_key(order.folder),),
         files=tuple(BootFile(f.path, base64.b64encode(f.content).decode(), f.mode) for f in config.files),
         commands=config.commands,

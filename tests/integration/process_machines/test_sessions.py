@@ -10,7 +10,14 @@ import asyncssh
 import pytest
 
 from ciab.localec2.process import ProcessHost
-from tests.integration.process_machines.launching import Launched, launch, order, public_line, user_data
+from tests.integration.process_machines.launching import (
+    USER_KEY,
+    Launched,
+    launch,
+    order,
+    public_line,
+    user_data,
+)
 
 
 async def test_another_key_or_user_or_a_password_is_refused(machine: Launched) -> None:
@@ -39,6 +46,19 @@ async def test_a_key_added_to_the_file_may_log_in_until_it_expires(machine: Laun
         else:
             with pytest.raises(asyncssh.PermissionDenied):
                 await machine.connect(client_keys=[key])
+
+
+async def test_the_user_may_have_another_name(isolated: ProcessHost, tmp_path: Path) -> None:
+    users = ["default", {"name": "agent", "ssh_authorized_keys": [public_line(USER_KEY)]}]
+    machine = await launch(isolated, order(tmp_path, data=user_data(users=users)))
+    async with await machine.connect(username="agent") as connection:
+        assert (
+            await connection.run("id -un; echo $USER $PWD ~")
+        ).stdout == "agent\nagent /home/agent /home/agent\n"
+        async with connection.start_sftp_client() as sftp:
+            assert await sftp.realpath(".") == "/home/agent"
+    with pytest.raises(asyncssh.PermissionDenied):
+        await machine.connect()
 
 
 async def test_exit_codes_signals_and_streams(machine: Launched) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from ciab.adapters.ec2.userdata import user_data
+from ciab.core.machine import KeyPair, SandboxKeys
+from ciab.core.secret import Secret
 from ciab.localec2.cloudconfig import File, User, read_cloud_config
 from ciab.localec2.host import MachineError
 from ciab.localec2.sshdconfig import SshdSettings
@@ -61,6 +64,15 @@ def test_what_ciab_sends_is_understood() -> None:
         ),
     )
     assert config.commands == ("echo hello", ("touch", "a b"))
+
+
+def test_what_the_ec2_adapter_makes_is_understood() -> None:
+    keys = SandboxKeys(KeyPair(KEY, Secret("unused")), KeyPair("ssh-ed25519 AAAA host", Secret(PRIVATE)))
+    config = read_cloud_config(user_data(keys, "agent", 2222).encode())
+    assert config.users == (User("ubuntu"), User("agent", "/bin/bash", (KEY,)))
+    assert config.host_keys == (PRIVATE,)
+    assert config.sshd.port == 2222 and config.sshd.max_sessions == 64
+    assert config.sshd.client_alive_interval == 15 and config.sshd.stream_local_bind_unlink
 
 
 def test_gzip_is_the_same() -> None:
