@@ -93,7 +93,7 @@ class Front:
             await asyncio.sleep(delay.secs)
         try:
             self._admit(call)
-            reply = await (self._engine.call(call) if call.service == "ec2" else _plain(call))
+            reply = await self._engine.call(call) if call.service == "ec2" else plain.answer(call)
         except ApiError as exc:
             reply = error_reply(call.service, exc)
         if delay and delay.when == "after":
@@ -114,10 +114,6 @@ class Front:
             raise ApiError("RequestLimitExceeded", "Request limit exceeded.", 503)
         if call.action in current.denied:
             raise _denied(call)
-
-
-async def _plain(call: Call) -> Reply:
-    return plain.answer(call)
 
 
 def _denied(call: Call) -> ApiError:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.integration.local_region.ask import Launch, every, refused, seen, tagged, until
-from tests.region import RunningRegion
+from tests.region import UBUNTU, RunningRegion
 
 
 async def test_a_launch_is_described_as_it_was_asked(ec2: Any, launch: Launch) -> None:
@@ -121,6 +121,25 @@ async def test_the_caller_has_an_account(here: RunningRegion) -> None:
 async def test_an_unknown_parameter_is_not_found(here: RunningRegion) -> None:
     async with here.client("ssm") as ssm:
         assert await refused(ssm.get_parameter(Name="/nothing/here")) == ("ParameterNotFound", 400)
+
+
+async def test_several_parameters_at_once(here: RunningRegion, image: str) -> None:
+    async with here.client("ssm") as ssm:
+        answer = await ssm.get_parameters(Names=[UBUNTU, "/nothing/here"])
+    assert [parameter["Value"] for parameter in answer["Parameters"]] == [image]
+    assert answer["InvalidParameters"] == ["/nothing/here"]
+
+
+async def test_a_region_that_does_not_exist(here: RunningRegion) -> None:
+    async with here.client("ec2", "mars-north-1") as mars:
+        assert await refused(mars.describe_instances()) == ("AuthFailure", 401)
+
+
+async def test_permissions_of_the_other_services(here: RunningRegion) -> None:
+    await here.set_faults(denied=["GetParameter", "GetCallerIdentity"])
+    async with here.client("ssm") as ssm, here.client("sts") as sts:
+        assert (await refused(ssm.get_parameter(Name=UBUNTU)))[0] == "AccessDeniedException"
+        assert await refused(sts.get_caller_identity()) == ("AccessDenied", 403)
 
 
 async def test_the_record_of_calls_has_no_user_data(here: RunningRegion, ec2: Any, launch: Launch) -> None:
