@@ -16,6 +16,7 @@ _CHATTY = ("botocore", "aiobotocore", "asyncssh", "httpx", "httpcore", "websocke
 
 def set_up(level: Literal["debug", "info", "warning", "error"], style: Literal["text", "json"]) -> None:
     """Send everything to standard error in one format, from `level` up; libraries from `warning` up."""
+    logging.raiseExceptions = False  # whoever read our errors may be gone: no reason to fail
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if style == "json" else TextLines())
     root = logging.getLogger()

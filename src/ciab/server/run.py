@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
@@ -61,27 +61,26 @@ async def _serve(settings: Settings, say: Say) -> int:
 async def _run(parts: Parts, listener: socket.socket, orders: Orders, say: Say) -> int:
     http = _Http(parts.api)
     supervised = asyncio.Event()
-    try:
-        async with asyncio.TaskGroup() as group:
-            background = [group.create_task(parts.supervisor.run(supervised))]
-            if parts.outside.local:
-                background.append(group.create_task(parts.outside.local.keeper.watch(say)))
-            await supervised.wait()
-            serving = group.create_task(http.serve([listener]))
-            await http.listening.wait()
-            host, port = listener.getsockname()[:2]
-            parts.outside.database.lock.publish(host, port)
-            _announce(parts, f"http://{_in_url(host)}:{port}", say)
-            await orders.end.wait()
-            code = await end(parts, orders, say)
-            parts.in_flight.cut()
-            http.should_exit = True
-            await serving
-            for task in background:
-                task.cancel()
-    finally:
-        if parts.outside.local and not _keeps(parts, orders):
-            await parts.outside.local.keeper.stop()
+    local = parts.outside.local
+    async with asyncio.TaskGroup() as group:
+        background = [group.create_task(parts.supervisor.run(supervised))]
+        if local:
+            background.append(group.create_task(local.keeper.watch(say)))
+        await supervised.wait()
+        serving = group.create_task(http.serve([listener]))
+        await http.listening.wait()
+        host, port = listener.getsockname()[:2]
+        parts.outside.database.lock.publish(host, port)
+        _announce(parts, f"http://{_in_url(host)}:{port}", say)
+        await orders.end.wait()
+        code = await end(parts, orders, say)
+        parts.in_flight.cut()
+        http.should_exit = True
+        await serving
+        for task in background:
+            task.cancel()
+    if local and not _keeps(parts, orders):
+        await local.keeper.stop()
     return code
 
 
@@ -110,7 +109,10 @@ class _Http(uvicorn.Server):
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:  # bound by two at once, only one may listen
+            raise _cannot_listen(sockets[0].getsockname() if sockets else (), error) from error
         self.listening.set()
 
     def capture_signals(self) -> contextlib.nullcontext[None]:  # type: ignore[override]  # theirs is a generator
@@ -134,18 +136,22 @@ def _bound(settings: Settings) -> socket.socket:
             hint="set api_keys, or listen on 127.0.0.1",
         )
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # a name may have addresses of both kinds; clients that are told 127.0.0.1 need the older
+        family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}",
-            hint="is another server running there? 'ciab server status' tells; --port takes another",
-        ) from error
+        raise _cannot_listen((host, port), error) from error
     return listener
+
+
+def _cannot_listen(address: Sequence[object], error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot listen on {':'.join(str(part) for part in address[:2])}: {error.strerror or error}",
+        hint="is another server running there? 'ciab server status' tells; --port takes another",
+    )
 
 
 def _announce(parts: Parts, url: str, say: Say) -> None:
