@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.sshd import Sshd
 
@@ -37,7 +36,7 @@ def control_master(machine: Sshd) -> Iterator[OpenSsh]:
     target = machine.target
     with tempfile.TemporaryDirectory() as folder:
         options = (
-            *("-F", "none", "-S", str(Path(folder) / "control"), "-i", str(machine.user_key_file)),
+            *("-F", "none", "-o", f"ControlPath={folder}/control", "-i", str(machine.user_key_file)),
             *("-o", f"Port={target.port}", "-o", f"User={target.user}", "-o", "IdentityAgent=none"),
             *("-o", f"UserKnownHostsFile={machine.known_hosts_file}", "-o", "IdentitiesOnly=yes"),
         )

@@ -19,7 +19,7 @@ from ciab.core.guest import FileInfo
 
 UNDER_WAY = 16
 """Requests of one transfer that are sent and not answered."""
-LARGEST_PIECE = 128 * 1024
+LARGEST_PIECE = 256 * 1024
 
 
 class SftpFiles:
@@ -55,7 +55,7 @@ class SftpFiles:
             return _info(full, await sftp.stat(full))
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
-        """A regular file's bytes, in pieces of up to 128 KiB."""
+        """A regular file's bytes, in pieces of up to 256 KiB."""
         sftp, full = await self._at(path)
         with _told(full):
             size = _regular(full, await sftp.stat(full))
