@@ -14,20 +14,10 @@ import pytest
 from ciab.adapters.ec2.userdata import user_data
 from ciab.core.machine import KeyPair, SandboxKeys
 from ciab.core.secret import Secret
-from ciab.localec2 import image_needs, rootfs
 from ciab.localec2.host import MachineOrder
 from ciab.localec2.image import ImageHost
 
 SSH_PORT = 2222
-
-
-@pytest.fixture(scope="session")
-def root_file_system() -> Path:
-    """Built once per user and recipe; its building may take a minute."""
-    lacks = [*image_needs.missing(), *rootfs.missing()]
-    if lacks:
-        pytest.skip("; ".join(lacks))
-    return rootfs.ensure()
 
 
 def key_pair() -> KeyPair:
