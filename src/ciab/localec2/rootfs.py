@@ -19,11 +19,11 @@ _PACKAGES = (
     *("ca-certificates", "curl", "git", "iproute2", "procps", "python3"),
 )
 _FILES = {
-    "etc/cloud/cloud.cfg.d/90_ciab.cfg": """\
+    "etc/cloud/cloud.cfg.d/99_ciab.cfg": """\
 datasource_list: [Ec2]
 network: {config: disabled}
 manage_etc_hosts: localhost
-locale: C.UTF-8
+locale: false
 system_info:
   default_user:
     name: ubuntu
