@@ -112,7 +112,8 @@ def _tell(event: "StreamEvent", progress: Progress) -> None:
     data = event.data
     if event.event_type == "provisioning_step":
         step, status = str(data.get("step")), data.get("status")
-        message = f"  {data['message']}" if data.get("message") else ""
+        # why a step failed is said once, at the end
+        message = f"  {data['message']}" if data.get("message") and status == "done" else ""
         elapsed = data.get("elapsed_ms")
         time = f"{elapsed / 1000:8.2f} s" if isinstance(elapsed, int | float) else " " * 10
         if status == "begun":

@@ -6,7 +6,10 @@ import shlex
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +17,7 @@ import typer
 
 from ciab.cli.command import Invocation, command
 from ciab.cli.sandbox.app import SandboxRef, app
-from ciab.core.errors import CiabError, InvalidRequest
+from ciab.core.errors import CiabError
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -61,12 +64,12 @@ async def ssh(
 async def proxy(invocation: Invocation, sandbox: SandboxRef) -> None:
     """Connect standard input and output to a sandbox's SSH port: ssh's ProxyCommand."""
     async with invocation.client() as client, client.proxy(sandbox) as socket:
-        upstream = asyncio.create_task(_send(socket))
-        try:
-            await _receive(socket)
-        finally:
-            upstream.cancel()
-            await asyncio.gather(upstream, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        # A daemon: a read that nobody will answer any more must not keep the process alive.
+        threading.Thread(target=_send_all, args=(socket, loop), daemon=True).start()
+        async for message in socket:
+            data = message.encode() if isinstance(message, str) else message
+            await asyncio.to_thread(_write, data)
 
 
 def _make_key(folder: Path) -> str:
@@ -114,24 +117,15 @@ def _environment(invocation: Invocation) -> dict[str, str]:
     return env
 
 
-async def _send(socket: "ClientConnection") -> None:
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    try:
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    except ValueError as error:
-        raise InvalidRequest(
-            "proxy reads from a pipe or a terminal", hint="use it as ssh's ProxyCommand"
-        ) from error
-    while data := await reader.read(CHUNK):
-        await socket.send(data)
-    await socket.close()
+def _send_all(socket: "ClientConnection", loop: asyncio.AbstractEventLoop) -> None:
+    """Standard input, whatever it is: asyncio itself cannot read files and /dev/null."""
+    from websockets.exceptions import ConnectionClosed
 
-
-async def _receive(socket: "ClientConnection") -> None:
-    async for message in socket:
-        data = message.encode() if isinstance(message, str) else message
-        await asyncio.to_thread(_write, data)
+    # the other side has ended, and with it the loop
+    with suppress(RuntimeError, OSError, ConnectionClosed, CancelledError):
+        while data := os.read(sys.stdin.fileno(), CHUNK):
+            asyncio.run_coroutine_threadsafe(socket.send(data), loop).result()
+        asyncio.run_coroutine_threadsafe(socket.close(), loop).result()
 
 
 def _write(data: bytes) -> None:
