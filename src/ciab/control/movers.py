@@ -12,9 +12,9 @@ from ciab.control.steps import (
     still_alive,
 )
 from ciab.control.work import Ports, Work
-from ciab.core.errors import RuntimeRejected, RuntimeUnavailable, StepFailed
+from ciab.core.errors import CiabError, RuntimeRejected, RuntimeUnavailable, StepFailed
 from ciab.core.machine import Machine, MachineState
-from ciab.core.sandbox import Sandbox
+from ciab.core.sandbox import Failure, Sandbox
 from ciab.core.states import State as S
 
 Mover = Callable[[Sandbox, Work], Awaitable[Sandbox]]
@@ -22,7 +22,12 @@ Mover = Callable[[Sandbox, Work], Awaitable[Sandbox]]
 
 async def begin(sandbox: Sandbox, work: Work) -> Sandbox:
     """Decide where it will live and how it is reached: later changes of the configuration do not move it."""
-    return replace(sandbox.to(S.CREATING), site=work.ports.site_of(sandbox.spec))
+    try:
+        chosen = work.ports.site_of(sandbox.spec)
+    except CiabError as refused:
+        # it was fine when it was asked for; the configuration has changed since
+        return sandbox.to(S.TERMINATING, Failure("begin", refused.code, refused.message, refused.hint))
+    return replace(sandbox.to(S.CREATING), site=chosen)
 
 
 async def stop(sandbox: Sandbox, work: Work) -> Sandbox:

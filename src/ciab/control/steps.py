@@ -34,10 +34,8 @@ async def choose_image(sandbox: Sandbox, ports: Ports) -> Sandbox:
 
 
 async def launch_machine(sandbox: Sandbox, ports: Ports) -> Sandbox:
-    """Find the sandbox's machine, or make the one call that launches it."""
-    machine = await ports.machines.find(sandbox.id, site(sandbox).place)
-    if machine is None:
-        machine = await ports.machines.launch(await _order(sandbox, ports), ports.attempts)
+    """Make the one call that launches it, or repeat the one that was made: the attempts tell which."""
+    machine = await ports.machines.launch(await _order(sandbox, ports), ports.attempts)
     return replace(sandbox, machine=machine)
 
 

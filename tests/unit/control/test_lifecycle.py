@@ -17,7 +17,7 @@ from ciab.core.errors import (
 )
 from ciab.core.machine import MachineState
 from ciab.core.ports import Once
-from ciab.core.sandbox import Sandbox
+from ciab.core.sandbox import Failure, Sandbox
 from ciab.core.spec import Spec
 from ciab.core.states import State
 from ciab.testing.machines import FakeMachines
@@ -150,6 +150,16 @@ async def test_a_place_that_the_configuration_has_left_keeps_its_sandboxes_site(
     assert sandbox.site
     target = await Reach(ports).target(sandbox)
     assert (target.user, target.port) == (sandbox.site.login.user, sandbox.site.login.port)
+
+
+async def test_a_sandbox_that_a_changed_configuration_cannot_place_fails_clean() -> None:
+    world = World()
+    world.place = InvalidRequest("the region eu-nowhere-1 does not exist", hint="correct it")
+    failed = await world.create()
+    assert failed.state is State.FAILED
+    assert failed.failure == Failure(
+        "begin", "invalid_request", "the region eu-nowhere-1 does not exist", "correct it"
+    )
 
 
 async def test_many_at_once_all_come_up() -> None:

@@ -12,6 +12,7 @@ from ciab.control.sandboxes import Sandboxes
 from ciab.control.steps import STEPS
 from ciab.control.supervisor import Supervisor
 from ciab.control.work import Limits, Ports
+from ciab.core.errors import CiabError
 from ciab.core.ids import SandboxId
 from ciab.core.machine import KeyPair, Login, Place, SandboxKeys, Site
 from ciab.core.sandbox import Sandbox
@@ -54,6 +55,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     limits: Limits = field(default_factory=Limits)
     deaths: int = 0
+    place: Site | CiabError = SITE
     minted: "itertools.count[int]" = field(default_factory=itertools.count)
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
@@ -65,13 +67,18 @@ class World:
             machines=self.machines,
             images=self.images,
             connections=self.connections,
-            site_of=lambda spec: SITE,
+            site_of=self.site_of,
             mint_keys=self.mint,
             ticks=self.clock.ticks,
             sleep=self.clock.sleep,
             chance=lambda: 0.5,
             limits=self.limits,
         )
+
+    def site_of(self, spec: Spec) -> Site:
+        if isinstance(self.place, CiabError):
+            raise self.place
+        return self.place
 
     def mint(self) -> SandboxKeys:
         number = next(self.minted)
