@@ -88,7 +88,7 @@ def main() -> None:
     size = arguments.megabytes << 20
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with sshd(folder / "sshd") as machine, control_master(machine) as peer:
+        with sshd(folder / "sshd") as machine, control_master(machine.target) as peer:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             took = asyncio.run(measure(machine, peer, folder, size, arguments.rounds))
             grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -5,8 +5,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from tests.sshd import Sshd
+from ciab.core.guest import Target
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,27 @@ class OpenSsh:
 
 
 @contextmanager
-def control_master(machine: Sshd) -> Iterator[OpenSsh]:
+def control_master(target: Target) -> Iterator[OpenSsh]:
     """Log in once, by nothing but the machine's own keys."""
-    target = machine.target
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        key, known_hosts = folder / "key", folder / "known_hosts"
+        key.touch(0o600)
+        key.write_text(target.user_key.reveal())
+        known_hosts.write_text(f"[{target.host}]:{target.port} {target.host_key}\n")
         options = (
-            *("-F", "none", "-o", f"ControlPath={folder}/control", "-i", str(machine.user_key_file)),
+            *(
+                "-F",
+                "none",
+                "-o",
+                f"ControlPath={folder}/control",
+                "-i",
+                str(key),
+                "-o",
+                "IdentitiesOnly=yes",
+            ),
             *("-o", f"Port={target.port}", "-o", f"User={target.user}", "-o", "IdentityAgent=none"),
-            *("-o", f"UserKnownHostsFile={machine.known_hosts_file}", "-o", "IdentitiesOnly=yes"),
+            *("-o", f"UserKnownHostsFile={known_hosts}"),
         )
         master = ["ssh", *options]
         subprocess.run([*master, "-o", "ControlMaster=yes", "-N", "-f", target.host], check=True)

@@ -24,7 +24,6 @@ import pytest
 from ciab.adapters.ssh import keys
 from ciab.core.guest import Target
 from ciab.core.ids import SandboxId
-from ciab.core.machine import SandboxKeys
 
 ISOLATED = os.geteuid() == 0
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
@@ -36,13 +35,6 @@ class Sshd:
     """A running one."""
 
     target: Target
-    keys: SandboxKeys
-    home: Path
-    """The user's home as the host sees it."""
-    inner_home: str
-    """The same as the machine sees it."""
-    user_key_file: Path
-    known_hosts_file: Path
 
 
 @contextmanager
@@ -56,17 +48,15 @@ def sshd(folder: Path, *config: str) -> Iterator[Sshd]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (
         ("host_key", minted.host.private.reveal()),
-        ("user_key", minted.user.private.reveal()),
         ("authorized_keys", minted.user.public + "\n"),
-        ("known_hosts", f"[127.0.0.1]:{port} {minted.host.public}\n"),
         ("sshd_config", "\n".join((*config, *_config(folder, port))) + "\n"),
     ):
         (folder / name).write_text(text)
         (folder / name).chmod(0o600)
-    home = folder / "home" if ISOLATED else Path(user.pw_dir)
-    home.mkdir(exist_ok=True)
     command = [SSHD, "-D", "-e", "-f", str(folder / "sshd_config")]
     if ISOLATED:
+        home = folder / "home"
+        home.mkdir()
         flags = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         command = ["unshare", *flags, "sh", "-c", IN_NAMESPACE, str(home), user.pw_dir, *command]
     target = Target(
@@ -76,7 +66,7 @@ def sshd(folder: Path, *config: str) -> Iterator[Sshd]:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         _await_listening(process, port, folder / "log")
-        yield Sshd(target, minted, home, user.pw_dir, folder / "user_key", folder / "known_hosts")
+        yield Sshd(target)
     finally:
         # unshare ignores SIGTERM; killed, it takes its whole namespace along
         process.send_signal(signal.SIGKILL if ISOLATED else signal.SIGTERM)

@@ -160,7 +160,7 @@ class Link(asyncssh.SSHClientSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is not None:
-            self._fail(translate(exc, "reach the machine any longer"))
+            self._fail(translate(exc, "go on with what ran on the machine"))
         elif self._channel and self._channel.get_connection().is_closed():
             self._fail(GuestUnreachable("the connection to the machine was closed"))
         elif self._frames is None:

@@ -69,7 +69,8 @@ class Pool:
                 lambda task: task.cancelled() or task.exception()
             )  # seen, whoever left
             self._logins[target.sandbox_id] = login
-        await asyncio.wait([login.task])
+        if not login.task.done():
+            await asyncio.wait([login.task])
         if login.task.cancelled():
             raise GuestUnreachable("the connection to the machine was closed while it was being opened")
         return login.task.result()
