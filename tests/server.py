@@ -106,6 +106,10 @@ class RunningServer:
             self._process = None
         return code
 
+    def running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """As a crash ends it: no handler runs, and the local region lives on."""
         self.end(signal.SIGKILL)

@@ -12,9 +12,6 @@ from ciab.core.states import LIVE, State
 from ciab.server.app import Parts
 from ciab.server.local import ORPHAN_SECS
 
-CLOSE_SECS = 120.0
-"""How long cleaning up may take before what is left is named."""
-
 PROGRESS_SECS = 1.0
 
 Say = Callable[[str], None]
@@ -71,9 +68,8 @@ async def end(parts: Parts, orders: Orders, say: Say) -> int:
 async def _close(
     parts: Parts, places: Collection[Place], orders: Orders, say: Say
 ) -> Collection[Left] | None:
-    closing = asyncio.create_task(
-        close_down(parts.ports, parts.sandboxes, parts.supervisor, places, CLOSE_SECS)
-    )
+    seconds = parts.outside.settings.server.shutdown_timeout_secs
+    closing = asyncio.create_task(close_down(parts.ports, parts.sandboxes, parts.supervisor, places, seconds))
     hurry = asyncio.create_task(orders.at_once.wait())
     progress = asyncio.create_task(_progress(parts, say))
     try:

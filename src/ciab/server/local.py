@@ -18,8 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import httpx
+from urllib.parse import urlsplit
 
 from ciab.core.errors import ConfigError
 
@@ -141,7 +140,7 @@ class LocalRegion:
         # its port may be another region's by now: only who holds the folder's lock counts
         if self._serving_pid() != region.pid or not await _answers(region.endpoint):
             return None
-        self._port = httpx.URL(region.endpoint).port or 0
+        self._port = urlsplit(region.endpoint).port or 0
         return region
 
     def _serving_pid(self) -> int | None:
@@ -222,8 +221,14 @@ async def _ended(pid: int) -> None:
 
 
 async def _answers(endpoint: str) -> bool:
+    address = urlsplit(endpoint)
     try:
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-            return (await client.get(f"{endpoint}/_ciab/health")).is_success
-    except httpx.HTTPError:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            try:
+                writer.write(b"GET /_ciab/health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                return (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+            finally:
+                writer.close()
+    except OSError:  # TimeoutError is one
         return False

@@ -70,6 +70,11 @@ class ServerSettings(Section):
     cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         default_factory=list, description="Origins of web pages that may call the API."
     )
+    shutdown_timeout_secs: Seconds = Field(
+        default=120,
+        description="Longest time that cleaning up at the server's end may take. What is left then is named, "
+        "and the next start goes on with it.",
+    )
 
 
 class DatabaseSettings(Section):
