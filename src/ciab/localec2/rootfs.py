@@ -23,7 +23,7 @@ _FILES = {
 datasource_list: [Ec2]
 network: {config: disabled}
 manage_etc_hosts: localhost
-locale: false
+locale: C.UTF-8
 system_info:
   default_user:
     name: ubuntu

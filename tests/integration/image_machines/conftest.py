@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,7 +100,11 @@ class Region:
             _, writer = await asyncio.open_connection(address, port)
         except ConnectionRefusedError:
             return True
+        except ConnectionResetError:  # the listener was just closing
+            return False
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
         return False
 
     def order(self, data: bytes | None, public_key: str | None = None) -> MachineOrder:
