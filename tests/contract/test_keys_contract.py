@@ -44,6 +44,7 @@ async def test_attempts_are_listed_by_number_with_their_outcome(db: Ports) -> No
     await db.attempts.settle(an_attempt(sandbox.id, 1), Outcome.REFUSED)
     await db.attempts.settle(an_attempt(sandbox.id, 2), Outcome.LAUNCHED, "i-1")
     past = await db.attempts.past(sandbox.id)
+    assert [attempt.settled_at is not None for attempt in past] == [True, True, False]
     assert [(attempt.number, attempt.outcome, attempt.machine_id) for attempt in past] == [
         (1, Outcome.REFUSED, None),
         (2, Outcome.LAUNCHED, "i-1"),

@@ -131,3 +131,5 @@ class LaunchAttempt:
     begun_at: datetime
     outcome: Outcome = Outcome.OPEN
     machine_id: str | None = None
+    settled_at: datetime | None = None
+    """When the clear word came; a repeated attempt may launch its machine long after it was begun."""

@@ -41,7 +41,7 @@ class MemoryDatabase:
     def __init__(self, clock: Clock = utc_now, owner: str = "00000000-0000-4000-8000-000000000001") -> None:
         self.owner = OwnerId(owner)
         self.events = MemoryEvents(clock)
-        self.attempts = MemoryAttempts()
+        self.attempts = MemoryAttempts(clock)
         self.keys = MemoryKeys(self.attempts)
         self.store = MemoryStore(self.events, clock)
 
@@ -149,7 +149,8 @@ def _matches(sandbox: Sandbox, query: Query) -> bool:
 class MemoryAttempts:
     """Attempts. `all` is open to tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = utc_now) -> None:
+        self._clock = clock
         self.all: dict[SandboxId, dict[int, LaunchAttempt]] = defaultdict(dict)
 
     async def begin(self, attempt: LaunchAttempt) -> None:
@@ -165,7 +166,9 @@ class MemoryAttempts:
         """As the port has it."""
         await asyncio.sleep(0)
         kept = self.all[attempt.sandbox_id][attempt.number]
-        self.all[attempt.sandbox_id][attempt.number] = replace(kept, outcome=outcome, machine_id=machine_id)
+        self.all[attempt.sandbox_id][attempt.number] = replace(
+            kept, outcome=outcome, machine_id=machine_id, settled_at=self._clock()
+        )
 
     async def past(self, sandbox_id: SandboxId) -> Sequence[LaunchAttempt]:
         """As the port has it."""

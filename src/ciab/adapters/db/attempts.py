@@ -1,12 +1,13 @@
 """Launch attempts: on the disk before the request that may cost money is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ciab.adapters.db.engine import Sql
-from ciab.adapters.db.rows import attempt_of, attempt_values, place_of
+from ciab.adapters.db.rows import attempt_of, attempt_values, place_of, to_text
 from ciab.adapters.db.tables import attempts
 from ciab.core.ids import SandboxId
 from ciab.core.machine import LaunchAttempt, Outcome, Place
@@ -16,9 +17,10 @@ from ciab.core.ports import Vault
 class SqlAttempts:
     """The port Attempts."""
 
-    def __init__(self, sql: Sql, vault: Vault) -> None:
+    def __init__(self, sql: Sql, vault: Vault, clock: Callable[[], datetime]) -> None:
         self._sql = sql
         self._vault = vault
+        self._clock = clock
 
     async def begin(self, attempt: LaunchAttempt) -> None:
         """As the port has it. Raises Conflict when the number is taken, and SandboxNotFound."""
@@ -33,7 +35,7 @@ class SqlAttempts:
 
         async def work(connection: AsyncConnection) -> None:
             own = (attempts.c.sandbox_id == attempt.sandbox_id, attempts.c.number == attempt.number)
-            word = {"outcome": outcome.value, "machine_id": machine_id}
+            word = {"outcome": outcome.value, "machine_id": machine_id, "settled_at": to_text(self._clock())}
             await connection.execute(update(attempts).where(*own).values(word))
 
         await self._sql.write(f"settle a launch attempt of sandbox {attempt.sandbox_id}", work)

@@ -61,9 +61,8 @@ async def open_database(
         try:
             events = SqlEvents(sql, Live(await _last_event(sql)), retain_events)
             store = SqlStore(sql, vault, events, clock)
-            yield Database(
-                path, owner, store, SqlKeys(sql, vault), SqlAttempts(sql, vault), events, lock, sql
-            )
+            attempts = SqlAttempts(sql, vault, clock)
+            yield Database(path, owner, store, SqlKeys(sql, vault), attempts, events, lock, sql)
         finally:
             await sql.close()
     finally:

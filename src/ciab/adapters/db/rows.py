@@ -122,6 +122,7 @@ def attempt_values(attempt: LaunchAttempt, vault: Vault) -> Values:
         "begun_at": to_text(attempt.begun_at),
         "outcome": attempt.outcome.value,
         "machine_id": attempt.machine_id,
+        "settled_at": attempt.settled_at and to_text(attempt.settled_at),
     }
 
 
@@ -137,6 +138,7 @@ def attempt_of(row: Row[Any], vault: Vault) -> LaunchAttempt:
         begun_at=datetime.fromisoformat(row.begun_at),
         outcome=Outcome(row.outcome),
         machine_id=row.machine_id,
+        settled_at=datetime.fromisoformat(row.settled_at) if row.settled_at else None,
     )
 
 

@@ -92,6 +92,7 @@ attempts = Table(
     Column("begun_at", String, nullable=False),
     Column("outcome", String, nullable=False),
     Column("machine_id", String),
+    Column("settled_at", String),
 )
 
 journal = Table(

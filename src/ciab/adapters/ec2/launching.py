@@ -106,7 +106,7 @@ class Launcher:
             return machine
         raise CapacityUnavailable(
             f"could not launch a machine in {place.region}: no capacity for {', '.join(tried)}",
-            hint="it is tried again; more instance_types or subnet_ids give more to choose from",
+            hint="name more instance_types or subnet_ids to choose from, or try again in a few minutes",
         )
 
     async def _turn(self, region: str) -> None:

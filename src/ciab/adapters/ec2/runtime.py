@@ -82,7 +82,8 @@ class Ec2Machines:
         for attempt in await attempts.past(sandbox_id):
             try:
                 if attempt.outcome is Outcome.LAUNCHED and attempt.machine_id:
-                    await self._end(place.region, attempt.machine_id, attempt.begun_at)
+                    known_since = attempt.settled_at or attempt.begun_at
+                    await self._end(place.region, attempt.machine_id, known_since)
                     ended.add(attempt.machine_id)
                     continue
                 open_one = attempt.outcome is Outcome.OPEN and self._launcher.repeatable(attempt)

@@ -75,6 +75,7 @@ def _make_launches() -> None:
         sa.Column("begun_at", sa.String, nullable=False),
         sa.Column("outcome", sa.String, nullable=False),
         sa.Column("machine_id", sa.String),
+        sa.Column("settled_at", sa.String),
     )
 
 
