@@ -72,6 +72,10 @@ class Invocation:
         )
 
 
+class Ended(SystemExit):
+    """A command ran, and this is its exit code: no usage error, although that has the code 2 as well."""
+
+
 Command = Callable[..., Awaitable[int | None] | int | None]
 
 
@@ -90,7 +94,7 @@ def command(
             **own: Any,
         ) -> None:
             invocation = ctx.find_root().obj.with_options(server_url, api_key, output)
-            raise typer.Exit(_run(function, invocation, own, own_errors))
+            raise Ended(_run(function, invocation, own, own_errors))
 
         _give_signature(run, function)
         app.command(name, help=inspect.getdoc(function), **settings)(run)

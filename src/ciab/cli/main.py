@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ciab import __version__
-from ciab.cli.command import DEFAULT_URL, ApiKey, Invocation, Output, OutputFormat, ServerUrl
+from ciab.cli.command import DEFAULT_URL, ApiKey, Ended, Invocation, Output, OutputFormat, ServerUrl
 from ciab.cli.config import config_app
 from ciab.cli.files import app as files_app
 from ciab.cli.sandbox import app as sandbox_app
@@ -69,6 +69,8 @@ def main() -> None:
     """The entry point. Ends the process with the command's exit code."""
     try:
         app()
+    except Ended:
+        raise
     except SystemExit as end:
         if end.code == 2 and _is_exec(sys.argv[1:]):
             sys.exit(OWN_ERROR_OF_EXEC)
