@@ -17,7 +17,14 @@ from ciab.server.gate import Gate, OriginGate
 from ciab.server.origins import Origins
 from ciab.server.routes import access, exec, files, health, sandboxes, stream  # noqa: A004 - the noun it is
 from ciab.server.services import Services
+from ciab.server.sse import MEDIA_TYPE
 from ciab.server.tracing import Tracing
+
+_DESCRIPTION = """Coding agents in sandboxes of their own.
+
+A sandbox is named by its id, a unique prefix of it, or its name. Besides the routes below,
+`GET /api/v1/sandboxes/{reference}/proxy` is a WebSocket: the bytes of the machine's SSH port, in both
+directions, as binary messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,8 @@ def make_api(services: Services, rules: Rules) -> FastAPI:
     app = FastAPI(
         title="CIAB",
         version=ciab.__version__,
-        description="Coding agents in sandboxes of their own",
+        description=_DESCRIPTION,
+        generate_unique_id_function=lambda route: route.name,
         docs_url=None,  # their pages load programs from elsewhere
         redoc_url=None,
         redirect_slashes=False,
@@ -85,5 +93,16 @@ def _document(app: FastAPI) -> dict[str, Any]:
         for path in OPEN & document["paths"].keys():
             for operation in document["paths"][path].values():
                 operation["security"] = []
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                _refuse_in_json(operation["responses"])
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _refuse_in_json(responses: dict[str, Any]) -> None:
+    """The framework writes a stream's type to its refusals too."""
+    for status, response in responses.items():
+        content = response.get("content", {})
+        if status != "200" and MEDIA_TYPE in content:
+            content["application/json"] = content.pop(MEDIA_TYPE)

@@ -19,6 +19,8 @@ def set_up(level: Literal["debug", "info", "warning", "error"], style: Literal["
     logging.raiseExceptions = False  # whoever read our errors may be gone: no reason to fail
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if style == "json" else TextLines())
+    # some libraries set levels of their own
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith("ciab"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

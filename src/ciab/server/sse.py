@@ -1,5 +1,6 @@
 """Server-sent events as bytes (HTML standard, section 9.2)."""
 
+from fastapi import Response
 from pydantic import BaseModel
 
 MEDIA_TYPE = "text/event-stream"
@@ -8,6 +9,12 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 COMMENT = b": keepalive\n\n"
 """What clients skip; it shows both ends that the other still lives."""
+
+
+class EventStream(Response):
+    """For the OpenAPI document: the route's model is each message's data."""
+
+    media_type = MEDIA_TYPE
 
 
 def message(model: BaseModel, event: str | None = None, identity: int | None = None) -> bytes:

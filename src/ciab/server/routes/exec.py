@@ -11,7 +11,7 @@ from ciab.core.errors import CiabError
 from ciab.core.guest import Command, Exit, Output
 from ciab.core.ports import Guest
 from ciab.schema.errors import ErrorInfo
-from ciab.schema.exec import ErrorFrame, ExecRequest, ExecResult, Framer
+from ciab.schema.exec import ErrorFrame, ExecRequest, ExecResult, Frame, Framer
 from ciab.server import sse
 from ciab.server.replies import REFUSALS, reply
 from ciab.server.services import Serving
@@ -40,8 +40,9 @@ async def run_command(reference: str, body: ExecRequest, request: Request, servi
 
 @router.post(
     "/exec/stream",
-    response_class=Response,
-    responses={200: {"content": {sse.MEDIA_TYPE: {}}, "description": "Frames of output, last an exit"}},
+    response_class=sse.EventStream,
+    response_model=Frame,
+    response_description="Server-sent events; the data of each is one frame, the last an exit or an error",
 )
 async def stream_command(reference: str, body: ExecRequest, services: Serving) -> Response:
     """Run a command and send its output as it happens."""

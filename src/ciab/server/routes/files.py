@@ -16,6 +16,7 @@ from ciab.server.services import Services, Serving
 from ciab.server.streams import Streamed
 
 BYTES = "application/octet-stream"
+_CONTENT = {BYTES: {"schema": {"type": "string", "format": "binary"}}}
 
 
 class AnyPath(Convertor[str]):
@@ -48,7 +49,7 @@ async def list_files(reference: str, services: Serving, path: str = "~/workspace
 @router.get(
     "/{path:anypath}",
     response_class=Response,
-    responses={200: {"content": {BYTES: {}}, "description": "The file's bytes"}},
+    responses={200: {"content": _CONTENT, "description": "The file's bytes"}},
 )
 @router.head("/{path:anypath}", response_class=Response, include_in_schema=False)
 async def download_file(reference: str, path: str, request: Request, services: Serving) -> Response:
@@ -70,7 +71,11 @@ async def download_file(reference: str, path: str, request: Request, services: S
     return Streamed(_up_to(info.size, first, content), BYTES, headers)
 
 
-@router.put("/{path:anypath}", response_model=FileInfo)
+@router.put(
+    "/{path:anypath}",
+    response_model=FileInfo,
+    openapi_extra={"requestBody": {"content": _CONTENT, "required": True}},
+)
 async def upload_file(reference: str, path: str, request: Request, services: Serving) -> Response:
     """Replace a file by the body, in one move; missing folders are made."""
     lift(request)

@@ -23,8 +23,9 @@ EventId = Annotated[int, Query(ge=0, le=2**63 - 1)]
 
 @router.get(
     "/stream",
-    response_class=Response,
-    responses={200: {"content": {sse.MEDIA_TYPE: {}}, "description": "StreamEvents"}},
+    response_class=sse.EventStream,
+    response_model=StreamEvent,
+    response_description="Server-sent events; `id:` is the event's id, `event:` its type",
 )
 async def stream_events(
     reference: str,
