@@ -21,6 +21,7 @@ from ciab.adapters.ssh.keys import mint
 from ciab.adapters.ssh.pool import Pool
 from ciab.adapters.vault import AesGcmVault, Key, load_keys
 from ciab.adapters.vault.key import LoadedKeys
+from ciab.agents import AVAILABLE
 from ciab.control.access import Access
 from ciab.control.listing import every
 from ciab.control.names import name_from
@@ -39,9 +40,6 @@ from ciab.server.places import check_places
 from ciab.server.readiness import Check, Readiness
 from ciab.server.services import Closing, Services
 from ciab.server.settings import Settings
-
-PROVIDERS = ("command",)
-"""The agent providers that this release can run."""
 
 DATABASE_GOOD_FOR, RUNTIME_GOOD_FOR = 2.0, 15.0
 """Seconds for which the answer to "does it work?" is kept."""
@@ -206,7 +204,7 @@ def _limits(settings: Settings) -> Limits:
 
 def _agents(settings: Settings) -> Sequence[str]:
     known = settings.agents.providers.by_name()
-    return [name for name in PROVIDERS if known[name].enabled]
+    return [name for name in sorted(AVAILABLE) if known[name].enabled]
 
 
 def _rules(settings: Settings) -> Rules:

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ciab.control.closing import Left, close_down
 from ciab.control.listing import every
@@ -29,7 +29,8 @@ class Orders:
         """Take the signals of this process from now on."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._ordered)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+                loop.add_signal_handler(number, self._ordered)
         loop.add_signal_handler(signal.SIGUSR1, self._ordered_to_keep)
 
     def _ordered(self) -> None:
@@ -51,7 +52,10 @@ async def end(parts: Parts, orders: Orders, say: Say) -> int:
     if orders.keep or parts.outside.settings.runtime.ec2.on_shutdown == "keep":
         say(_kept(parts, len(live)))
         return 0
-    places = {parts.outside.ec2.home, *(sandbox.site.place for sandbox in live if sandbox.site)}
+    home = parts.outside.ec2.home
+    # every region ever used: a machine of a sandbox that has ended may have been left in any of them
+    used = await parts.outside.database.attempts.regions()
+    places = {home, *(place for place in used if replace(place, region=home.region) == home)}
     if live:
         say(f"ending: {_count(len(live))} to take down; once more ends at once")
     left = await _close(parts, places, orders, say)
