@@ -17,9 +17,11 @@ _SCOPE = "ciab.allowance"
 class Allowance:
     """Of one request, kept in its scope. `deadline` is what ends it."""
 
-    def __init__(self, deadline: asyncio.Timeout, receive: Receive) -> None:
+    def __init__(self, deadline: asyncio.Timeout, receive: Receive, announced: str | None) -> None:
+        """`announced`: the request's Content-Length."""
         self.deadline = deadline
         self._receive = receive
+        self._announced = int(announced) if announced and announced.isdecimal() else 0
         self._left: int | None = JSON_BYTES
 
     @property
@@ -34,14 +36,13 @@ class Allowance:
 
     async def receive(self) -> Message:
         """The next message. Raises TooLarge when the body goes beyond what may be read."""
+        if self._left is not None and self._announced > JSON_BYTES:
+            raise _too_large()
         message = await self._receive()
         if self._left is not None and message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
             if self._left < 0:
-                raise TooLarge(
-                    f"the body is larger than {JSON_BYTES // 1024} KiB",
-                    hint="upload large content as a file and use it from there",
-                )
+                raise _too_large()
         return message
 
 
@@ -74,3 +75,10 @@ class InFlight:
         for allowance in self._open:
             if not allowance.deadline.expired():
                 allowance.deadline.reschedule(asyncio.get_running_loop().time())
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(
+        f"the body is larger than {JSON_BYTES // 1024} KiB",
+        hint="upload large content as a file and use it from there",
+    )

@@ -76,7 +76,9 @@ class Gate:
 
     async def _run(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         seconds = None if scope["type"] == "websocket" else self._seconds
-        allowance = Allowance(asyncio.timeout(seconds), receive)
+        seconds = None if scope["type"] == "websocket" else self._seconds
+        announced = Headers(scope=scope).get("content-length")
+        allowance = Allowance(asyncio.timeout(seconds), receive, announced)
         name, value = allowance.pair
         scope[name] = value
         try:

@@ -10,7 +10,7 @@ from typing import Literal
 from ciab.server.tracing import REQUEST_ID
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_CUT_SHORT = "ASGI callable returned without completing response"
+_CUT_SHORT = "ASGI callable returned without completing"
 _CHATTY = ("botocore", "aiobotocore", "asyncssh", "httpx", "httpcore", "websockets", "alembic", "sqlalchemy")
 
 
@@ -30,7 +30,7 @@ def set_up(level: Literal["debug", "info", "warning", "error"], style: Literal["
         logger.handlers[:] = []
         logger.propagate = True
         logger.setLevel(logging.WARNING)
-    # we break answers off on purpose, and have said so ourselves
+    # we break answers off and refuse WebSockets on purpose, and have said so ourselves
     logging.getLogger("uvicorn.error").addFilter(lambda record: _CUT_SHORT not in record.msg)
 
 

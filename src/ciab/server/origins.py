@@ -22,8 +22,9 @@ class Origins:
 
     def check(self, headers: Headers) -> None:
         """Raises Forbidden for a Host or an Origin that is neither loopback nor listed."""
-        host = headers.get("host", "")
-        if not self._known(f"//{host}"):
+        hosts = headers.getlist("host")
+        host = ", ".join(hosts)
+        if len(hosts) != 1 or not self._known(f"//{host}"):
             raise Forbidden(
                 f"this server may not be reached under the name {host[:100]!r}",
                 hint="add it to [server] public_hosts if it should be",

@@ -141,6 +141,18 @@ async def test_bodies_that_are_no_request_are_refused(
         assert "application/json" in answer.json()["error"]["hint"]
 
 
+async def test_a_body_that_announces_too_much_is_refused_unread(desk: Desk) -> None:
+    exchange = Exchange(desk.app, "POST", API, b"{", headers={"Content-Length": "99999999"})
+    async with asyncio.timeout(5):
+        await exchange.begin()
+    assert (await exchange.sent.get())["status"] == 413
+
+
+async def test_two_hosts_are_one_too_many(desk: Desk) -> None:
+    both = [("Host", "127.0.0.1"), ("Host", "evil.example.org")]
+    assert (await desk.http.get("/health", headers=both)).status_code == 403
+
+
 async def test_a_request_that_takes_too_long_is_a_504() -> None:
     async with desk_over(World(), Rules(request_timeout_secs=0.05)) as desk:
         await desk.create(name="one")
