@@ -50,6 +50,17 @@ async def test_a_dropped_connection_ends_the_tree_and_is_opened_again(pool: Pool
         assert (await again.guest.run(sh("exit 3"), limit_bytes=LIMIT)).exit_code == 3
 
 
+async def test_files_go_on_after_their_session_was_killed(connection: SshConnection, tmp_path: Path) -> None:
+    await connection.files.stat(str(tmp_path))
+    of_this_login = "login=$(parent $(parent $PPID)); pids=$(ps -o pid,args --ppid $login | grep sftp)"
+    kill = f"parent() {{ cut -d' ' -f4 /proc/$1/stat; }}; {of_this_login}; kill -9 ${{pids%% [a-z]*}}"
+    ran = await connection.guest.run(sh(kill), limit_bytes=LIMIT)
+    assert ran.exit_code == 0, ran.stderr
+    with pytest.raises(GuestUnreachable):
+        await connection.files.stat(str(tmp_path))
+    assert (await connection.files.stat(str(tmp_path))).is_dir
+
+
 async def test_a_download_over_a_dropped_connection_is_an_error(
     pool: Pool, machine: Sshd, tmp_path: Path
 ) -> None:

@@ -76,6 +76,13 @@ async def test_a_machine_without_python_says_so(pool: Pool, tmp_path: Path) -> N
         await pool.close(machine.target.sandbox_id)
 
 
+async def test_files_without_a_size_are_read_to_their_end(connection: SshConnection) -> None:
+    expected = await connection.guest.run(Command(("cat", "/proc/kallsyms")), limit_bytes=100_000_000)
+    got = b"".join([piece async for piece in connection.files.read("/proc/kallsyms")])
+    assert len(got) > 100_000
+    assert got == expected.stdout
+
+
 async def test_links_are_followed(connection: SshConnection, tmp_path: Path) -> None:
     async def once() -> AsyncIterator[bytes]:
         yield b"new"

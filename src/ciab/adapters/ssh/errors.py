@@ -17,7 +17,7 @@ TABLE: tuple[tuple[type[BaseException], type[GuestFault], str, str | None], ...]
     (asyncssh.ProtocolNotSupported, GuestFault, "the machine does not speak SSH 2", None),
     (asyncssh.IllegalUserName, GuestFault, "the machine's SSH server refuses this user name", None),
     (asyncssh.KeyImportError, GuestFault, "the sandbox's own SSH key cannot be read", None),
-    (asyncssh.ChannelOpenError, GuestUnreachable, "the machine refused a further session", None),
+    (asyncssh.ChannelOpenError, GuestUnreachable, "the machine opened no session", None),
     (asyncssh.Error, GuestUnreachable, "the connection to the machine broke", None),
     (ConnectionRefusedError, GuestUnreachable, "the machine refuses connections", None),
     (TimeoutError, GuestUnreachable, "the machine did not answer in time", None),

@@ -76,7 +76,7 @@ class SshGuest:
             async with self._starting:
                 if self._link is None or self._link.failure:
                     with translated("start the guest program on the machine"):
-                        self._link = await opened(lambda: Link.open(self._connection))
+                        self._link = await opened(self._connection, lambda: Link.open(self._connection))
         return self._link
 
 

@@ -4,10 +4,11 @@ import asyncio
 import secrets
 import stat as modes
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from posixpath import dirname, join, normpath
+from typing import TypeVar
 
 import asyncssh
 from asyncssh.sftp import SFTPClientFile
@@ -16,6 +17,8 @@ from ciab.adapters.ssh.errors import translated
 from ciab.adapters.ssh.sessions import opened
 from ciab.core.errors import Conflict, FileMissing, Forbidden, GuestFault, GuestUnreachable, InvalidRequest
 from ciab.core.guest import FileInfo
+
+Answer = TypeVar("Answer")
 
 UNDER_WAY = 16
 """Requests of one transfer that are sent and not answered."""
@@ -34,7 +37,7 @@ class SftpFiles:
     async def list(self, path: str) -> Sequence[FileInfo]:
         """What a folder holds, by name, links by what they point at; of a file, the file itself."""
         sftp, full = await self._at(path)
-        with _told(full):
+        with self._told(full):
             attrs = await sftp.stat(full)
             if not _is(attrs, modes.S_ISDIR):
                 return [_info(full, attrs)]
@@ -51,13 +54,13 @@ class SftpFiles:
     async def stat(self, path: str) -> FileInfo:
         """One file or folder; of a link, what it points at."""
         sftp, full = await self._at(path)
-        with _told(full):
+        with self._told(full):
             return _info(full, await sftp.stat(full))
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """A regular file's bytes, in pieces of up to 256 KiB."""
         sftp, full = await self._at(path)
-        with _told(full):
+        with self._told(full):
             size = _regular(full, await sftp.stat(full))
             piece = min(LARGEST_PIECE, sftp.limits.max_read_len or LARGEST_PIECE)
             async with await sftp.open(full, "rb", block_size=0) as file:
@@ -68,7 +71,7 @@ class SftpFiles:
         """Replace a file in one move. Without `mode` it keeps the old file's, a new one has the machine's
         default. When it fails half way, the old file is as it was."""
         sftp, full = await self._at(path)
-        with _told(full):
+        with self._told(full):
             full, old = await self._target(sftp, full)
             draft = join(dirname(full), f".ciab-{secrets.token_hex(8)}")
             if mode is None and old is not None and old.permissions is not None:
@@ -83,7 +86,7 @@ class SftpFiles:
     async def delete(self, path: str) -> None:
         """Delete a file, a link itself, or an empty folder. Raises Conflict when the folder is not empty."""
         sftp, full = await self._at(path)
-        with _told(full):
+        with self._told(full):
             if not _is(await sftp.lstat(full), modes.S_ISDIR):
                 await sftp.remove(full)
                 return
@@ -101,12 +104,13 @@ class SftpFiles:
                 if self._client is None:
                     with translated("open the machine's files"):
                         client = await opened(
-                            lambda: self._connection.start_sftp_client(path_errors="surrogateescape")
+                            self._connection,
+                            lambda: self._connection.start_sftp_client(path_errors="surrogateescape"),
                         )
                         self._home = str(await client.realpath("."))
                         self._client = client
         full = self._home + path[1:] if path.startswith("~") else path
-        return self._client, normpath(full) if ".." not in full else full
+        return self._client, full if ".." in full else normpath(full)  # a .. after a link is the machine's
 
     async def _target(self, sftp: asyncssh.SFTPClient, full: str) -> tuple[str, asyncssh.SFTPAttrs | None]:
         """Where to write: what a link points at, and what is there now. Makes missing folders."""
@@ -120,6 +124,28 @@ class SftpFiles:
             except (asyncssh.SFTPFailure, asyncssh.SFTPFileAlreadyExists, asyncssh.SFTPNotADirectory) as exc:
                 raise InvalidRequest(f"{dirname(full)} is not a folder and cannot become one") from exc
             return full, None
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        """Tell SFTP's errors as the core's."""
+        try:
+            with translated(f"reach {path} on the machine"):
+                try:
+                    yield
+                except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory) as exc:
+                    raise FileMissing(f"there is no {path} on the machine") from exc
+                except asyncssh.SFTPPermissionDenied as exc:
+                    raise Forbidden(f"the machine's user has no permission for {path}") from exc
+                except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as exc:
+                    self._client = None  # the session may have ended alone: the next call opens another
+                    raise GuestUnreachable(f"the connection to the machine broke at {path}") from exc
+                except (asyncssh.SFTPBadMessage, asyncssh.SFTPInvalidFilename) as exc:
+                    raise InvalidRequest(f"the machine does not take the name {path}") from exc
+                except asyncssh.SFTPError as exc:
+                    hint = "the disk may be full or read-only"
+                    raise GuestFault(f"the machine could not handle {path}: {exc.reason}", hint=hint) from exc
+        except UnicodeEncodeError as exc:
+            raise InvalidRequest(f"the machine does not take the name {path!r}") from exc
 
 
 @asynccontextmanager
@@ -144,18 +170,26 @@ async def _pieces(file: SFTPClientFile, piece: int, size: int) -> AsyncIterator[
     try:
         while True:
             while len(ahead) < UNDER_WAY and (asked <= size or not ahead):
-                ahead.append(asyncio.ensure_future(file.read(piece, asked)))
+                ahead.append(_begun(file.read(piece, asked)))
                 asked += piece
             data = await ahead.popleft()
             if not data:
                 return
             yield data
             at += len(data)
-            if len(data) < piece and at < size:  # a short answer, not the end: ask again from there
-                _drop(ahead)
+            if len(data) < piece:
+                if 0 < size <= at:
+                    return
+                _drop(ahead)  # a short answer, as for files of /proc: ask again from there
                 asked = at
     finally:
         _drop(ahead)
+
+
+def _begun(request: Coroutine[None, None, Answer]) -> asyncio.Task[Answer]:
+    task = asyncio.ensure_future(request)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, even if not waited for
+    return task
 
 
 def _drop(tasks: deque[asyncio.Task[bytes]]) -> None:
@@ -174,10 +208,10 @@ async def _send(file: SFTPClientFile, content: AsyncIterable[bytes], piece: int)
             while len(buffer) >= piece:
                 if len(waiting) == UNDER_WAY:
                     await waiting.popleft()
-                waiting.append(asyncio.ensure_future(file.write(bytes(buffer[:piece]), at)))
+                waiting.append(_begun(file.write(bytes(buffer[:piece]), at)))
                 del buffer[:piece]
                 at += piece
-        waiting.append(asyncio.ensure_future(file.write(bytes(buffer), at)))
+        waiting.append(_begun(file.write(bytes(buffer), at)))
         while waiting:
             await waiting.popleft()
     finally:
@@ -209,25 +243,3 @@ def _info(path: str, attrs: asyncssh.SFTPAttrs) -> FileInfo:
         mode=modes.S_IMODE(permissions),
         modified_at=datetime.fromtimestamp(attrs.mtime or 0, UTC),
     )
-
-
-@contextmanager
-def _told(path: str) -> Iterator[None]:
-    """Tell SFTP's errors as the core's."""
-    try:
-        with translated(f"reach {path} on the machine"):
-            try:
-                yield
-            except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory) as exc:
-                raise FileMissing(f"there is no {path} on the machine") from exc
-            except asyncssh.SFTPPermissionDenied as exc:
-                raise Forbidden(f"the machine's user has no permission for {path}") from exc
-            except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as exc:
-                raise GuestUnreachable(f"the connection to the machine broke at {path}") from exc
-            except (asyncssh.SFTPBadMessage, asyncssh.SFTPInvalidFilename) as exc:
-                raise InvalidRequest(f"the machine does not take the name {path}") from exc
-            except asyncssh.SFTPError as exc:
-                hint = "the disk may be full or read-only"
-                raise GuestFault(f"the machine could not handle {path}: {exc.reason}", hint=hint) from exc
-    except UnicodeEncodeError as exc:
-        raise InvalidRequest(f"the machine does not take the name {path!r}") from exc
