@@ -1,4 +1,4 @@
-"""The peer: OpenSSH's own client with ControlMaster, so that each command shares one login."""
+"""The peer: OpenSSH's own programs, by nothing but the keys they are given."""
 
 import subprocess
 import tempfile
@@ -12,7 +12,7 @@ from ciab.core.guest import Target
 
 @dataclass(frozen=True)
 class OpenSsh:
-    """Programs that use the open connection."""
+    """Programs with the options that name one machine, and perhaps one open connection to it."""
 
     options: tuple[str, ...]
     host: str
@@ -32,31 +32,34 @@ class OpenSsh:
 
 
 @contextmanager
+def open_ssh(target: Target) -> Iterator[OpenSsh]:
+    """Each program makes a connection of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield OpenSsh((*_options(target, Path(folder)), "-o", "ControlPath=none"), target.host)
+
+
+@contextmanager
 def control_master(target: Target) -> Iterator[OpenSsh]:
-    """Log in once, by nothing but the machine's own keys."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        key, known_hosts = folder / "key", folder / "known_hosts"
-        key.touch(0o600)
-        key.write_text(target.user_key.reveal())
-        known_hosts.write_text(f"[{target.host}]:{target.port} {target.host_key}\n")
-        options = (
-            *(
-                "-F",
-                "none",
-                "-o",
-                f"ControlPath={folder}/control",
-                "-i",
-                str(key),
-                "-o",
-                "IdentitiesOnly=yes",
-            ),
-            *("-o", f"Port={target.port}", "-o", f"User={target.user}", "-o", "IdentityAgent=none"),
-            *("-o", f"UserKnownHostsFile={known_hosts}"),
-        )
+    """All programs share one connection, which is open already."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = (*_options(target, Path(folder)), "-o", f"ControlPath={folder}/control")
         master = ["ssh", *options]
         subprocess.run([*master, "-o", "ControlMaster=yes", "-N", "-f", target.host], check=True)
         try:
             yield OpenSsh(("-o", "ControlMaster=no", *options), target.host)
         finally:
             subprocess.run([*master, "-q", "-O", "exit", target.host], check=True, stderr=subprocess.DEVNULL)
+
+
+def _options(target: Target, folder: Path) -> tuple[str, ...]:
+    """Nothing of the user's SSH configuration, agent or known hosts."""
+    key, known_hosts = folder / "key", folder / "known_hosts"
+    key.touch(0o600)
+    key.write_text(target.user_key.reveal())
+    name = target.host if target.port == 22 else f"[{target.host}]:{target.port}"
+    known_hosts.write_text(f"{name} {target.host_key}\n")
+    return (
+        *("-F", "none", "-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"),
+        *("-o", f"Port={target.port}", "-o", f"User={target.user}"),
+        *("-o", f"UserKnownHostsFile={known_hosts}", "-o", "GlobalKnownHostsFile=none"),
+    )
