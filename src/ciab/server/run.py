@@ -11,7 +11,9 @@ import uvicorn
 from fastapi import FastAPI
 
 import ciab
+from ciab.control.listing import every
 from ciab.core.errors import CiabError, ConfigError
+from ciab.core.states import State
 from ciab.server import logs
 from ciab.server.app import Parts, open_parts
 from ciab.server.ending import Orders, end
@@ -71,7 +73,8 @@ async def _run(parts: Parts, listener: socket.socket, orders: Orders, say: Say) 
         await http.listening.wait()
         host, port = listener.getsockname()[:2]
         parts.outside.database.lock.publish(host, port)
-        _announce(parts, f"http://{_in_url(host)}:{port}", say)
+        for line in [*_lines(parts, f"http://{_in_url(host)}:{port}"), *await _stopped_machines(parts)]:
+            say(line)
         await orders.end.wait()
         code = await end(parts, orders, say)
         parts.in_flight.cut()
@@ -154,11 +157,6 @@ def _cannot_listen(address: Sequence[object], error: OSError) -> ConfigError:
     )
 
 
-def _announce(parts: Parts, url: str, say: Say) -> None:
-    for line in _lines(parts, url):
-        say(line)
-
-
 def _lines(parts: Parts, url: str) -> Iterator[str]:
     home = parts.outside.ec2.home
     yield f"CIAB {ciab.__version__} listens on {url}"
@@ -175,6 +173,16 @@ def _lines(parts: Parts, url: str) -> Iterator[str]:
     made = ", made just now: keep a copy, the data opens with no other" if parts.outside.keys.made else ""
     yield f"  key:     {parts.outside.keys.source}{made}"
     yield f"  at the end of the server {_END[parts.outside.settings.runtime.ec2.on_shutdown]}"
+
+
+async def _stopped_machines(parts: Parts) -> Sequence[str]:
+    """A region that was started anew has stopped machines, whatever their sandboxes' state says."""
+    local = parts.outside.local
+    running = await every(parts.ports.store, {State.RUNNING})
+    if local is None or not local.keeper.started or not running:
+        return ()
+    names = ", ".join(sandbox.name for sandbox in running)
+    return (f"  the local region had ended: 'ciab sandbox stop' and 'start' bring back {names}",)
 
 
 _END = {

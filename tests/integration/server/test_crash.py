@@ -6,6 +6,9 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
+from ciab.core.errors import GuestUnreachable
 from ciab.core.states import State
 from ciab.schema.events import StreamEvent
 from ciab.schema.exec import ExecRequest
@@ -70,6 +73,30 @@ async def test_a_region_that_dies_is_started_again_and_its_machines_can_be_start
             assert (await client.wait_until("a")).state is State.RUNNING
             ran = await client.exec("a", ExecRequest(command=["cat", "mark"]))
             assert ran.stdout == "kept"
+        assert here.end() == 0
+
+
+async def test_a_server_and_a_region_that_both_died_come_back(tmp_path: Path) -> None:
+    async with server(tmp_path) as here:
+        async with here.client() as client:
+            await client.create_sandbox(spec("a"))
+            await client.wait_until("a")
+            await client.upload_file("a", "mark", b"kept")
+        here.kill()
+        os.kill(here.region()["pid"], signal.SIGKILL)
+
+        here.start()
+        async with here.client() as client:
+            assert (await client.get_sandbox("a")).state is State.RUNNING
+            with pytest.raises(GuestUnreachable):
+                await client.exec("a", ExecRequest(command=["true"]))
+            await client.stop_sandbox("a")
+            await client.wait_until("a", {State.STOPPED})
+            await client.start_sandbox("a")
+            assert (await client.wait_until("a")).state is State.RUNNING
+            ran = await client.exec("a", ExecRequest(command=["cat", "mark"]))
+            assert ran.stdout == "kept"
+        assert "'ciab sandbox stop' and 'start' bring back a" in here.output()
         assert here.end() == 0
 
 
