@@ -1,0 +1,53 @@
+"""What the documents claim, against the code."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ciab.control.steps import STEPS
+from ciab.server.errors import STATUS
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+NO_PERMISSIONS = {"GetCallerIdentity", "DeleteOnTermination"}
+"""AWS allows the one to everybody, and the other is a parameter."""
+
+
+def calls_of_the_adapter() -> set[str]:
+    text = "".join(file.read_text() for file in (ROOT / "src/ciab/adapters/ec2").glob("*.py"))
+    named = re.findall(
+        r'"((?:Run|Describe|Terminate|Start|Stop|Get|Create|Delete|Modify)[A-Z][A-Za-z]+)"', text
+    )
+    return set(named) - NO_PERMISSIONS
+
+
+def test_the_iam_policy_allows_what_the_adapter_calls_and_no_more() -> None:
+    text = (ROOT / "docs/aws.md").read_text()
+    policy = json.loads(re.findall(r"```json\n(.*?)```", text, re.DOTALL)[0])
+    actions = [statement["Action"] for statement in policy["Statement"]]
+    allowed = {one for action in actions for one in (action if isinstance(action, list) else [action])}
+    tagging = {"CreateTags"}  # no call of its own: RunInstances with tags needs it
+    assert {action.partition(":")[2] for action in allowed} == calls_of_the_adapter() | tagging
+
+
+def test_every_step_is_in_the_design_in_its_order() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+    told = re.findall(r"^\| `([a-z_]+)` \|", text.partition("## Provisioning")[2], re.MULTILINE)
+    assert told == [step.name for step in STEPS]
+
+
+def test_every_error_in_the_design_has_the_number_it_has() -> None:
+    text = (ROOT / "docs/design.md").read_text().partition("## Errors")[2]
+    told = dict(re.findall(r"  ([a-z_]+) +(\d{3})\b", text))
+    known = {kind.code: str(number) for kind, number in STATUS.items()}
+    assert told
+    assert told == {code: known.get(code) for code in told}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
+        assert target.startswith("https://") or (document.parent / target).exists(), target
