@@ -7,6 +7,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from ciab.core.errors import CiabError
+from ciab.schema.values import as_text
+
+_LONGEST_FIELD = 120
+_WORDS: Mapping[str, str] = {
+    "model_attributes_type": "it should be an object",
+    "model_type": "it should be an object",
+    "dict_type": "it should be an object",
+    "recursion_loop": "it is nested too deeply",
+    "missing": "it is required",
+}
+"""Pydantic's own words for these are for Python programmers."""
 
 
 class ErrorInfo(BaseModel):
@@ -20,7 +31,8 @@ class ErrorInfo(BaseModel):
     @classmethod
     def of(cls, error: CiabError, step: str | None = None) -> "ErrorInfo":
         """How an error looks on the wire."""
-        return cls(code=error.code, message=error.message, step=step, hint=error.hint)
+        hint = error.hint and as_text(error.hint)
+        return cls(code=error.code, message=as_text(error.message), step=step, hint=hint)
 
     def raised(self) -> CiabError:
         """The error again, of the class that has this code; a plain CiabError when none has."""
@@ -40,19 +52,24 @@ def explain(errors: Sequence[Mapping[str, Any]], known: Sequence[str] = ()) -> t
     """
     first = errors[0]
     field = _field(first["loc"])
-    text = str(first["msg"]).removeprefix("Value error, ")
+    own_words = str(first["msg"]).startswith("Value error, ")
+    text = _WORDS.get(first["type"], str(first["msg"]).removeprefix("Value error, "))
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(field.rpartition(".")[2], known, n=1)
         return f"unknown field {field}{more}", f"did you mean {near[0]}?" if near else None
     if first["type"] == "json_invalid":
-        return "the body is not JSON", None
-    return (f"{field}: {text}{more}" if field else f"{text}{more}"), None
+        return f"the body is not JSON: something is wrong at character {first['loc'][-1]}", None
+    if not field and own_words:
+        return f"{text}{more}", None
+    return f"{field or 'the body'}: {text}{more}", None
 
 
 def _field(location: Sequence[object]) -> str:
     field = ".".join(str(part) for part in location if part not in ("body", "query", "path", "header"))
-    return field if field.isprintable() and len(field) <= 200 else repr(field)[:200]
+    if len(field) > _LONGEST_FIELD:
+        field = f"{field[:_LONGEST_FIELD]}..."
+    return field if field.isprintable() else ascii(field)
 
 
 def _all_classes(root: type[CiabError]) -> Iterator[type[CiabError]]:

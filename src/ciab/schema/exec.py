@@ -22,7 +22,7 @@ class ExecRequest(BaseModel):
 
     model_config = STRICT
 
-    command: Annotated[list[Argument], Field(min_length=1, max_length=100_000)]
+    command: Annotated[list[Argument], Field(max_length=100_000)]
     workdir: Path | None = None
     """None: ~/workspace. Relative paths are below that; `~/` is the home."""
     env: dict[EnvName, EnvValue] = {}
@@ -34,8 +34,8 @@ class ExecRequest(BaseModel):
 
     @model_validator(mode="after")
     def _program(self) -> Self:
-        if not self.command[0]:
-            raise ValueError("the command's first word names a program and is not empty")
+        if not self.command or not self.command[0]:
+            raise ValueError("command is empty: its first word names a program")
         return self
 
     def to_core(self) -> Command:

@@ -7,10 +7,14 @@ from pydantic import BaseModel
 
 from ciab.core import guest
 from ciab.core.errors import InvalidRequest
+from ciab.schema.values import as_text
 
 
 class FileInfo(BaseModel):
-    """One file or folder. `path` is absolute; `mode` is the permission bits as a number."""
+    """One file or folder. `path` is absolute; `mode` is the permission bits as a number.
+
+    Linux lets names be any bytes: those that are not UTF-8 are shown as U+FFFD, and cannot be asked for.
+    """
 
     path: str
     size: int
@@ -22,7 +26,7 @@ class FileInfo(BaseModel):
     def from_core(cls, info: guest.FileInfo) -> Self:
         """As found on the machine."""
         return cls(
-            path=info.path,
+            path=as_text(info.path),
             size=info.size,
             is_dir=info.is_dir,
             mode=info.mode,

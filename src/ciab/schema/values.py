@@ -28,10 +28,16 @@ MAX_ENV_VALUE = 128 * 1024 - 1
 """Linux passes no longer string to a program (MAX_ARG_STRLEN, the name included)."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")
 _GIT_SCHEMES = ("https", "http", "ssh")
 _SCP_LIKE = re.compile(r"git@[A-Za-z0-9][A-Za-z0-9.-]*:[^\s:-][^\s]*\Z")
+
+
+def as_text(text: str) -> str:
+    """Fit for UTF-8: bytes of a machine's file name that are not are U+FFFD."""
+    return _HALF_A_CHARACTER.sub("\ufffd", text)
 
 
 def printable(text: str) -> str:
@@ -41,9 +47,11 @@ def printable(text: str) -> str:
     return text
 
 
-def _without_nul(text: str) -> str:
+def _for_programs(text: str) -> str:
     if "\0" in text:
         raise ValueError("a NUL character is not allowed")
+    if _HALF_A_CHARACTER.search(text):  # JSON can write them, UTF-8 cannot: nobody could read them back
+        raise ValueError("half of a surrogate pair is no text")
     return text
 
 
@@ -64,8 +72,8 @@ def _env_name(text: str) -> str:
 
 
 def _env_value(value: SecretStr) -> SecretStr:
-    text = _without_nul(value.get_secret_value())
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_ENV_VALUE:
+    text = _for_programs(value.get_secret_value())
+    if len(text.encode()) > MAX_ENV_VALUE:
         raise ValueError(f"an environment variable's value has at most {MAX_ENV_VALUE} bytes")
     return value
 
@@ -162,7 +170,7 @@ Printable = Annotated[str, AfterValidator(printable)]
 EnvName = Annotated[str, AfterValidator(_env_name)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
-Argument = Annotated[str, AfterValidator(_without_nul)]
+Argument = Annotated[str, AfterValidator(_for_programs)]
 Path = Annotated[str, AfterValidator(_path)]
 """Absolute, `~/...` or relative, without control characters."""
 InsidePath = Annotated[str, AfterValidator(_inside)]

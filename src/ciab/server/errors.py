@@ -79,8 +79,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - the table above says so
-    if isinstance(error.__cause__, errors.CiabError):  # ours, met by the framework while it read the body
-        return refusal(error.__cause__)
+    if error.status_code == 400 and error.__cause__ is not None:
+        return refusal(_met_in_the_body(error.__cause__))
     status = error.status_code
     code = _UNNAMED.get(status, "invalid_request" if status < 500 else "internal_error")
     what = {404: "there is no such route", 405: "this route does not have the method"}
@@ -90,6 +90,17 @@ async def _framework(request: Request, error: Exception) -> Response:
         hint="GET /openapi.json lists the routes",
     )
     return _answer(info, status, dict(error.headers or {}))
+
+
+def _met_in_the_body(cause: BaseException) -> errors.CiabError:
+    """What stopped the framework from reading a body: an error of ours, or one of Python's."""
+    if isinstance(cause, errors.CiabError):
+        return cause
+    reasons = {UnicodeDecodeError: "it is not UTF-8", RecursionError: "it is nested too deeply"}
+    reason = reasons.get(type(cause), "it holds something that no parser takes")
+    return errors.InvalidRequest(
+        f"the body is not JSON: {reason}", hint="send JSON, in UTF-8, not compressed"
+    )
 
 
 def _answer(info: ErrorInfo, status: int, headers: dict[str, str] | None = None) -> Response:

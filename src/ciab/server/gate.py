@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ciab.core.errors import CiabError, RuntimeUnavailable, TimedOut
+from ciab.core.errors import CiabError, InvalidRequest, RuntimeUnavailable, TimedOut
 from ciab.server.allowance import Allowance, InFlight
 from ciab.server.auth import Keyring
 from ciab.server.errors import internal_error, refusal
@@ -65,6 +66,7 @@ class Gate:
         try:
             self._keyring.check(scope["path"], Headers(scope=scope))
             self._refuse_when_closing(scope)
+            _check_address(scope)
             await self._run(scope, receive, answer)
         except ClientDisconnect:
             log.debug("client went away", extra={"action": "client_gone"})
@@ -75,7 +77,6 @@ class Gate:
             await answer.break_off()
 
     async def _run(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        seconds = None if scope["type"] == "websocket" else self._seconds
         seconds = None if scope["type"] == "websocket" else self._seconds
         announced = Headers(scope=scope).get("content-length")
         allowance = Allowance(asyncio.timeout(seconds), receive, announced)
@@ -96,6 +97,18 @@ class Gate:
     def _refuse_when_closing(self, scope: Scope) -> None:
         if self._closing.begun and scope.get("method") not in _STILL_SERVED:
             raise _ending()
+
+
+def _check_address(scope: Scope) -> None:
+    """A file's name in other bytes than UTF-8 would be read as another name, and a wrong file be written."""
+    for part in (scope.get("raw_path") or b"", scope["query_string"]):
+        try:
+            unquote_to_bytes(part).decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(
+                "the address is not UTF-8",
+                hint="a file under such a name is reached by a command in the sandbox",
+            ) from error
 
 
 def _ending() -> RuntimeUnavailable:

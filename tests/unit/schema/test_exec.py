@@ -14,7 +14,7 @@ def request(**fields: object) -> ExecRequest:
     return ExecRequest.model_validate({"command": ["true"], **fields})
 
 
-@pytest.mark.parametrize("command", [[], [""], ["", "x"], ["a\0b"], "ls", [1]])
+@pytest.mark.parametrize("command", [[], [""], ["", "x"], ["a\0b"], ["a", "\ud800"], "ls", [1]])
 def test_commands_that_name_no_program_are_refused(command: object) -> None:
     with pytest.raises(ValidationError):
         request(command=command)

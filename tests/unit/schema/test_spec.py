@@ -156,6 +156,14 @@ def test_empty_values_of_later_fields_are_accepted() -> None:
     spec(credentials=[], timeout_secs=0, idle_timeout_secs=None, agent_config={"mcp_servers": {}}).to_core()
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"env_vars": {"A": "\ud800"}}, {"provisioning_scripts": ["\udcff"]}, {"labels": {"a": "\ud800"}}],
+)
+def test_text_that_could_not_be_shown_again_is_refused(fields: dict[str, object]) -> None:
+    refused(**fields)
+
+
 def test_a_mask_is_not_taken_for_a_secret() -> None:
     with pytest.raises(InvalidRequest, match="in place of a secret"):
         spec(env_vars={"KEY": "***"}).to_core()

@@ -63,6 +63,16 @@ async def test_folders_and_what_is_no_file_are_refused(desk: Desk) -> None:
     assert (await desk.http.get(f"{API}/one/files/tmp/a%00b")).status_code == 422
 
 
+@pytest.mark.parametrize("address", ["/tmp/%ff", "?path=/tmp/%ff", "/tmp/%ed%a0%80"])
+async def test_an_address_that_is_not_utf_8_is_refused_and_not_taken_for_another(
+    desk: Desk, address: str
+) -> None:
+    await desk.create(name="one")
+    for method in ("GET", "PUT", "DELETE"):
+        refused = await desk.http.request(method, f"{API}/one/files{address}")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_request")
+
+
 async def test_a_folder_is_listed_by_name(desk: Desk) -> None:
     await desk.create(name="one")
     for name in ("b", "a", "c/d"):

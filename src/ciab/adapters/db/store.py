@@ -21,6 +21,7 @@ from ciab.core.sandbox import Sandbox
 from ciab.core.states import ENDED, LIVE, State
 
 _SHORTEST_PREFIX = 4
+_LONGEST_NAME = 63
 _AFTER_ANY_ID = "~"
 """Sorts after every character that an id may have."""
 
@@ -82,7 +83,8 @@ class SqlStore:
                 f"several sandboxes have ids that begin with {reference}", hint="give more of the id"
             )
         if not found:
-            raise SandboxNotFound(f"no sandbox has the id or name {reference}", hint="ciab sandbox list")
+            asked = reference if len(reference) <= _LONGEST_NAME else f"{reference[:_LONGEST_NAME]}..."
+            raise SandboxNotFound(f"no sandbox has the id or name {asked}", hint="ciab sandbox list")
         return sandbox_of(found[0], self._vault)
 
     async def page(self, query: Query) -> Sequence[Sandbox]:
