@@ -27,26 +27,11 @@ class Left:
     why: str
 
 
-async def close_down(
-    ports: Ports, sandboxes: Sandboxes, supervisor: Supervisor, places: Collection[Place], seconds: float
-) -> Sequence[Left]:
-    """Terminate every ephemeral sandbox and stop every persistent one, within `seconds`.
+async def intend_end(ports: Ports, sandboxes: Sandboxes) -> Sequence[SandboxId]:
+    """Save that every ephemeral sandbox is to terminate and every persistent one to stop; drive nothing yet.
 
-    All intents are saved before the first call to the runtime can follow from them, so that an end which
-    is cut off finishes at the next start. Then look by tag for machines that no live sandbox has.
+    Gives those whose drivers are to be woken. An end that is cut off after this finishes at the next start.
     """
-    try:
-        async with asyncio.timeout(seconds):
-            await _end_all(ports, sandboxes, supervisor)
-            # a persistent sandbox may have become running only now
-            await _end_all(ports, sandboxes, supervisor)
-            strays = [left for place in places for left in await _sweep(ports, place)]
-    except TimeoutError:
-        strays = []
-    return [*[_left(sandbox) for sandbox in await every(ports.store, LIVE) if not _at_rest(sandbox)], *strays]
-
-
-async def _end_all(ports: Ports, sandboxes: Sandboxes, supervisor: Supervisor) -> None:
     intended: list[SandboxId] = []
     for sandbox in await every(ports.store, LIVE):
         goal = _goal(sandbox)
@@ -57,9 +42,34 @@ async def _end_all(ports: Ports, sandboxes: Sandboxes, supervisor: Supervisor) -
             intended.append(sandbox.id)
         except InvalidState as moved:
             log.info("intent came too late", extra={"action": "intent_late", "reason": moved.message})
-    for sandbox_id in intended:
-        supervisor.wake(sandbox_id)
-    await supervisor.rest()
+    return intended
+
+
+async def close_down(
+    ports: Ports,
+    sandboxes: Sandboxes,
+    supervisor: Supervisor,
+    *,
+    intended: Collection[SandboxId],
+    places: Collection[Place],
+    seconds: float,
+) -> Sequence[Left]:
+    """Carry out what `intend_end` saved, within `seconds`; then look by tag for machines that no live
+    sandbox has. Gives what could not be done."""
+    strays: list[Left] = []
+    try:
+        async with asyncio.timeout(seconds):
+            while intended or supervisor.driven:
+                for sandbox_id in intended:
+                    supervisor.wake(sandbox_id)
+                await supervisor.rest()
+                # a persistent sandbox may have become running only now
+                intended = await intend_end(ports, sandboxes)
+            for place in places:
+                strays += await _sweep(ports, place)
+    except TimeoutError:
+        log.warning("the end took too long", extra={"action": "end_timed_out"})
+    return [*[_left(sandbox) for sandbox in await every(ports.store, LIVE) if not _at_rest(sandbox)], *strays]
 
 
 def _goal(sandbox: Sandbox) -> State | None:

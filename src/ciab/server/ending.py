@@ -5,8 +5,9 @@ import signal
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
-from ciab.control.closing import Left, close_down
+from ciab.control.closing import Left, close_down, intend_end
 from ciab.control.listing import every
+from ciab.core.ids import SandboxId
 from ciab.core.machine import Place
 from ciab.core.states import LIVE, State
 from ciab.server.app import Parts
@@ -56,9 +57,10 @@ async def end(parts: Parts, orders: Orders, say: Say) -> int:
     # every region ever used: a machine of a sandbox that has ended may have been left in any of them
     used = await parts.outside.database.attempts.regions()
     places = {home, *(place for place in used if replace(place, region=home.region) == home)}
+    intended = await intend_end(parts.ports, parts.sandboxes)
     if live:
         say(f"ending: {_count(len(live))} to take down; once more ends at once")
-    left = await _close(parts, places, orders, say)
+    left = await _close(parts, intended, places, orders, say)
     if left is None:
         say("ended at once: what is left is recorded, and the next start goes on with it")
         return 1
@@ -70,10 +72,19 @@ async def end(parts: Parts, orders: Orders, say: Say) -> int:
 
 
 async def _close(
-    parts: Parts, places: Collection[Place], orders: Orders, say: Say
+    parts: Parts, intended: Collection[SandboxId], places: Collection[Place], orders: Orders, say: Say
 ) -> Collection[Left] | None:
     seconds = parts.outside.settings.server.shutdown_timeout_secs
-    closing = asyncio.create_task(close_down(parts.ports, parts.sandboxes, parts.supervisor, places, seconds))
+    closing = asyncio.create_task(
+        close_down(
+            parts.ports,
+            parts.sandboxes,
+            parts.supervisor,
+            intended=intended,
+            places=places,
+            seconds=seconds,
+        )
+    )
     hurry = asyncio.create_task(orders.at_once.wait())
     progress = asyncio.create_task(_progress(parts, say))
     try:

@@ -1,9 +1,11 @@
 """The orderly end: everything ephemeral goes, everything persistent stops, the rest is named."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
-from ciab.control.closing import close_down
+from ciab.control.closing import Left, close_down, intend_end
+from ciab.control.sandboxes import Sandboxes
+from ciab.control.supervisor import Supervisor
 from ciab.core.errors import RuntimeRejected
 from ciab.core.ids import SandboxId
 from ciab.core.machine import LaunchOrder, Outcome, Place
@@ -18,6 +20,14 @@ from tests.unit.control.world import SITE, SPEC, World
 PERSISTENT = replace(SPEC, persistence=Persistence.PERSISTENT)
 
 
+async def close(world: World, sandboxes: Sandboxes, supervisor: Supervisor, seconds: float) -> Sequence[Left]:
+    ports = world.ports()
+    intended = await intend_end(ports, sandboxes)
+    return await close_down(
+        ports, sandboxes, supervisor, intended=intended, places=[SITE.place], seconds=seconds
+    )
+
+
 async def test_an_end_terminates_what_is_ephemeral_and_stops_what_is_persistent() -> None:
     world = World()
     async with world.process() as (sandboxes, supervisor):
@@ -25,7 +35,7 @@ async def test_an_end_terminates_what_is_ephemeral_and_stops_what_is_persistent(
         long = await sandboxes.create(PERSISTENT, None)
         await supervisor.rest()
         coming_up = await sandboxes.create(SPEC, None)
-        left = await close_down(world.ports(), sandboxes, supervisor, [SITE.place], 60)
+        left = await close(world, sandboxes, supervisor, 60)
     assert not left
     for one in [*short, coming_up]:
         assert (await world.sandbox(one.id)).state is State.TERMINATED
@@ -33,14 +43,24 @@ async def test_an_end_terminates_what_is_ephemeral_and_stops_what_is_persistent(
     assert [machine.sandbox_id for machine in world.machines.alive()] == [long.id]
 
 
+async def test_an_end_that_is_cut_off_before_its_first_call_is_finished_by_the_next_life() -> None:
+    world = World()
+    async with world.process() as (sandboxes, supervisor):
+        made = [await sandboxes.create(SPEC, None) for _ in range(3)]
+        await supervisor.rest()
+        assert len(await intend_end(world.ports(), sandboxes)) == 3
+    for one in made:
+        assert (await world.go_on(one)).state is State.TERMINATED
+    assert not world.billable()
+
+
 async def test_an_end_names_what_it_could_not_do_and_the_next_life_does_it() -> None:
     world = World()
     sandbox = await world.create()
-    ports = world.ports()
     async with world.process() as (sandboxes, supervisor):
         world.machines.fail_next["terminate"] = RuntimeRejected("no permission to terminate")
         await sandboxes.delete(sandbox.id)
-        left = await close_down(ports, sandboxes, supervisor, [SITE.place], 0)
+        left = await close(world, sandboxes, supervisor, 0)
     assert sandbox.machine
     assert [sandbox.id in one.what and sandbox.machine.id in one.what for one in left] == [True]
     assert "next start" in left[0].why
@@ -61,7 +81,7 @@ async def test_an_end_takes_stray_machines_of_ended_sandboxes_and_names_unknown_
     stranger = replace(order, sandbox_id=SandboxId("somebody-else"))
     unknown = await world.machines.launch(stranger, unrecorded)
     async with world.process() as (sandboxes, supervisor):
-        left = await close_down(world.ports(), sandboxes, supervisor, [SITE.place], 60)
+        left = await close(world, sandboxes, supervisor, 60)
     assert stray.id not in world.billable()
     assert world.billable() == [unknown.id]
     assert [unknown.id in one.what for one in left] == [True]
@@ -91,5 +111,5 @@ async def test_all_intents_are_saved_before_the_first_call() -> None:
     async with world.process() as (sandboxes, supervisor):
         made += [await sandboxes.create(SPEC, None) for _ in range(20)]
         await supervisor.rest()
-        await close_down(world.ports(), sandboxes, supervisor, [SITE.place], 60)
+        await close(world, sandboxes, supervisor, 60)
     assert watched.seen == [State.TERMINATING] * 20
