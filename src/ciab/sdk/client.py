@@ -25,7 +25,7 @@ from ciab.schema.spec import SandboxSpec
 from ciab.schema.values import REVEAL
 from ciab.sdk import following, proxying
 from ciab.sdk.connection import Connection
-from ciab.sdk.errors import ServerUnreachable
+from ciab.sdk.errors import ServerUnreachable, not_text
 from ciab.sdk.following import Pause, growing_pause
 from ciab.sdk.sse import messages
 
@@ -240,13 +240,20 @@ def _exec_body(request: ExecRequest) -> object:
 
 
 def _path(sandbox: str, rest: str = "") -> str:
-    return f"{API}/sandboxes/{quote(sandbox, safe='')}" + (f"/{rest}" if rest else "")
+    return f"{API}/sandboxes/{_quoted(sandbox)}" + (f"/{rest}" if rest else "")
 
 
 def _file(sandbox: str, path: str) -> str:
     """Dots that stand alone are encoded: else they would be resolved before the machine sees them."""
     parts = (
-        "%2E" * len(part) if part in (".", "..") else quote(part, safe="~")
+        "%2E" * len(part) if part in (".", "..") else _quoted(part)
         for part in absolute(path).lstrip("/").split("/")
     )
     return _path(sandbox, "files/") + "/".join(parts)
+
+
+def _quoted(text: str) -> str:
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError as error:
+        raise not_text() from error

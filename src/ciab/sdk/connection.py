@@ -32,7 +32,7 @@ class Connection:
         self, base_url: str, api_key: str | None, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self.base_url = base_url.rstrip("/")
-        self.headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self.headers = _headers(api_key)
         self.loopback = is_loopback(self.base_url)
         with translated(self.base_url):
             self._http = httpx.AsyncClient(
@@ -93,6 +93,14 @@ class Connection:
                 if not response.is_success and response.status_code not in also:
                     raise raised_for(response.status_code, await response.aread(), self.base_url)
                 yield response
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    if not api_key:
+        return {}
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise InvalidRequest("the API key has characters that no key has", hint="was it copied as it is?")
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def is_loopback(url: str) -> bool:

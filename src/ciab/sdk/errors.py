@@ -28,6 +28,8 @@ def translated(base_url: str) -> Iterator[None]:
     """Raise what went wrong between us and the server as an error of ours."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        raise not_text() from error
     except httpx.ConnectError as error:
         raise ServerUnreachable(
             f"no CIAB server answers at {base_url}",
@@ -46,6 +48,13 @@ def translated(base_url: str) -> Iterator[None]:
             f"the connection to the CIAB server at {base_url} broke",
             hint="look at the server's log, then try again",
         ) from error
+
+
+def not_text() -> InvalidRequest:
+    """For what a request cannot carry: half of a surrogate pair, which Python has for other bytes."""
+    return InvalidRequest(
+        "the request has characters that are not UTF-8", hint="give names and arguments as UTF-8 text"
+    )
 
 
 def raised_for(status: int, body: bytes, base_url: str) -> CiabError:

@@ -174,6 +174,25 @@ async def test_any_file_name_reaches_the_server_whole(path: str, raw: str) -> No
     assert seen == [f"/api/v1/sandboxes/my%20box/files/{raw}".encode()]
 
 
+async def test_what_is_not_text_is_refused_before_anything_is_sent() -> None:
+    async with client(lambda request: error(500, "internal_error")) as sdk:
+        for call in (
+            sdk.get_sandbox("\udcff"),
+            sdk.list_files("box", "\udcff"),
+            sdk.delete_file("box", "a/\udcff"),
+            anext(sdk.exec_stream("box", ExecRequest.model_construct(command=["\udcff"]))),
+        ):
+            with pytest.raises(InvalidRequest, match="not UTF-8"):
+                await call
+
+
+@pytest.mark.parametrize("key", ["é", "a\nb", "\udcff"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(InvalidRequest, match="API key") as caught:
+        Client("http://h", key)
+    assert key not in str(caught.value)
+
+
 async def test_files_are_streamed_both_ways() -> None:
     stored: list[bytes] = []
 
