@@ -16,7 +16,6 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from io import FileIO
-from pathlib import Path
 from typing import cast
 
 import asyncssh
@@ -24,6 +23,7 @@ import asyncssh
 from ciab.localec2.boot import Boot, Login
 from ciab.localec2.children import Child
 from ciab.localec2.pumps import pump_in, pump_out
+from ciab.localec2.sftp import Files
 from ciab.localec2.terminal import open_terminal, resize
 
 SIGNALS = {"ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2"}
@@ -46,21 +46,6 @@ async def run_first_boot(boot: Boot) -> None:
     options = {"env": environment(boot, login, {}, None), "cwd": login.home, "stdin": subprocess.DEVNULL}
     code = await Child(["/bin/sh", "-c", script], **options).wait()
     os.write(2, f"runcmd has ended with code {code}\n".encode())
-
-
-class Files(asyncssh.SFTPServer):
-    """The machine's files; a relative path starts at the home."""
-
-    def __init__(self, chan: ServerChannel, home: str) -> None:
-        super().__init__(chan)
-        self._home = home.encode()
-
-    def map_path(self, path: bytes) -> bytes:
-        return posixpath.join(self._home, path)
-
-    def symlink(self, oldpath: bytes, newpath: bytes) -> None:
-        """As sshd: the target is stored as it was sent."""
-        Path(os.fsdecode(self.map_path(newpath))).symlink_to(os.fsdecode(oldpath))
 
 
 class Session(asyncssh.SSHServerProcess[bytes]):

@@ -23,6 +23,8 @@ Answer = TypeVar("Answer")
 UNDER_WAY = 16
 """Requests of one transfer that are sent and not answered."""
 LARGEST_PIECE = 256 * 1024
+LEADS_NOWHERE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPPermissionDenied, asyncssh.SFTPFailure)
+"""What following a link may meet; the folder that holds it is listed all the same."""
 
 
 class SftpFiles:
@@ -47,7 +49,7 @@ class SftpFiles:
                 names.pop(name, None)
             for name, attrs in names.items():
                 if _is(attrs, modes.S_ISLNK):
-                    with suppress(asyncssh.SFTPNoSuchFile, asyncssh.SFTPPermissionDenied):
+                    with suppress(*LEADS_NOWHERE):
                         names[name] = await sftp.stat(join(full, name))
             return [_info(join(full, name), names[name]) for name in sorted(names)]
 
