@@ -3,8 +3,8 @@
     python -m benchmarks.exec [--rounds N]
 
 First through the SSH adapter alone, on OpenSSH's sshd; `channel` is a session of its own per command on an
-open asyncssh connection. Then through the REST API of a server in a process of its own: by a plain HTTP client
-that keeps its connection, and by the SDK. Each round runs `true` once by every way, in turn.
+open asyncssh connection. Then through the REST API of a server in a process of its own, by a plain HTTP
+client that keeps its connection, and by the SDK. Each round runs `true` once by every way, in turn.
 """
 
 import argparse

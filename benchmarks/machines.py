@@ -1,4 +1,4 @@
-"""Running servers with machines to measure on: process machines, and real ones where this user may make them."""
+"""Running servers with machines to measure on: process machines, and real ones for whoever may make them."""
 
 import os
 from collections.abc import AsyncIterator

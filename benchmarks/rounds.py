@@ -38,7 +38,7 @@ def report(
     percents: Sequence[int] = (50, 95),
 ) -> None:
     """A line for each way: percentiles in ms, and their ratios to the peer's."""
-    print(f"{title}; {len(took[peer])} rounds, ratios to {peer}")
+    print(f"{title}; {len(took[peer])} of each, ratios to {peer}")
     width = max(len(name) for name in took)
     for name, times in took.items():
         line = f"  {name:{width}}"
