@@ -32,8 +32,7 @@ lint: .venv/.dev
 	$(RUN) scripts/check_sizes.py
 
 bench: .venv/.dev
-	@for name in $$(sed -n 's/^ *python -m benchmarks\.\([a-z_]*\).*/\1/p' benchmarks/*.py); do \
-	    echo "== $$name"; $(SCRUBBED) $(PYTHON) -m benchmarks.$$name || exit 1; done
+	$(RUN) -m benchmarks
 
 prove: .venv/.dev
 	$(PYTEST) --full tests/prove

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ciab.cli.output import fail, interrupted
+from ciab.cli.output import fail
 from ciab.core.errors import CiabError
 
 if TYPE_CHECKING:
@@ -122,7 +122,6 @@ def _run(function: Command, invocation: Invocation, own: dict[str, Any], own_err
 
         raise typer.BadParameter(explain(error.errors())[0]) from None
     except KeyboardInterrupt:
-        interrupted()
         return INTERRUPTED
     except BrokenPipeError:
         # Nobody reads it any more: what is still buffered must not fail once more at exit.

@@ -6,7 +6,7 @@ Errors are the core's classes, found again by their code, or ServerUnreachable, 
 import asyncio
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Set
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
@@ -207,8 +207,9 @@ class Client:
             after,
             self._pause,
         )
-        async for event in follow:
-            yield event
+        async with aclosing(follow):
+            async for event in follow:
+                yield event
 
     async def ssh_access(self, sandbox: str, public_key: str, ttl_secs: float = 3600) -> SshAccess:
         """Let the owner of a key in for a limited time."""

@@ -91,21 +91,20 @@ async def _warn(client: "Client") -> None:
 async def _wait(
     client: "Client", info: "SandboxInfo", timeout: float | None, *, quiet: bool
 ) -> "SandboxInfo":
-    with Progress(quiet=quiet) as progress:
-        progress.done(f"sandbox {info.name} ({info.id})")
-        try:
+    try:
+        with Progress(quiet=quiet) as progress:
+            progress.done(f"sandbox {info.name} ({info.id})")
             async with asyncio.timeout(timeout):
                 return await client.wait_until(info.id, on_event=lambda event: _tell(event, progress))
-        except TimeoutError:
-            raise TimedOut(
-                f"sandbox {info.name} does not run after {timeout:g} s; it goes on",
-                hint=f"see 'ciab sandbox get {info.id}'; end it with 'ciab sandbox delete {info.id}'",
-            ) from None
-        except asyncio.CancelledError:
-            output.say(
-                f"\nsandbox {info.name} goes on being made; end it with: ciab sandbox delete {info.id}"
-            )
-            raise
+    except TimeoutError:
+        raise TimedOut(
+            f"sandbox {info.name} does not run after {timeout:g} s; it goes on",
+            hint=f"see 'ciab sandbox get {info.id}'; end it with 'ciab sandbox delete {info.id}'",
+        ) from None
+    except asyncio.CancelledError:
+        output.interrupted()
+        output.say(f"sandbox {info.name} goes on being made; end it with: ciab sandbox delete {info.id}")
+        raise
 
 
 def _tell(event: "StreamEvent", progress: Progress) -> None:
