@@ -10,6 +10,7 @@ from ciab.core.errors import CiabError
 from ciab.schema.values import as_text
 
 _LONGEST_FIELD = 120
+_NO_FIELDS = ("body", "query", "path", "header", "[key]")
 _WORDS: Mapping[str, str] = {
     "model_attributes_type": "it should be an object",
     "model_type": "it should be an object",
@@ -66,7 +67,7 @@ def explain(errors: Sequence[Mapping[str, Any]], known: Sequence[str] = ()) -> t
 
 
 def _field(location: Sequence[object]) -> str:
-    field = ".".join(str(part) for part in location if part not in ("body", "query", "path", "header"))
+    field = ".".join(str(part) for part in location if part not in _NO_FIELDS)
     if len(field) > _LONGEST_FIELD:
         field = f"{field[:_LONGEST_FIELD]}..."
     return field if field.isprintable() else ascii(field)

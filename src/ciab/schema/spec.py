@@ -11,6 +11,7 @@ from ciab.core.secret import MASK, Secret
 from ciab.schema.values import (
     STRICT,
     Argument,
+    Commit,
     EnvName,
     EnvValue,
     GitUrl,
@@ -20,11 +21,10 @@ from ciab.schema.values import (
     LabelValue,
     Name,
     Printable,
+    Region,
     SecretText,
+    Word,
 )
-
-Word = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9._:/-]+$")]
-"""An identifier of the provider's; whether it exists is the provider's to say."""
 
 
 class GitRepo(BaseModel):
@@ -35,7 +35,7 @@ class GitRepo(BaseModel):
     url: GitUrl
     branch: GitWord | None = None
     tag: GitWord | None = None
-    commit: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{7,64}$")] | None = None
+    commit: Commit | None = None
     dest_path: InsidePath | None = None
     """Below the workspace when relative; by default the repository's own name."""
     credential_id: Printable | None = None
@@ -110,7 +110,7 @@ class Ec2Spec(BaseModel):
 
     model_config = STRICT
 
-    region: Annotated[str, Field(pattern=r"^[a-z]{2,4}(-[a-z]+)+-[0-9]+$")] | None = None
+    region: Region | None = None
     instance_type: Word | None = None
     ami: Word | None = None
     subnet_id: Word | None = None

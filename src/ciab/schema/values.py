@@ -30,6 +30,9 @@ MAX_ENV_VALUE = 128 * 1024 - 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 _HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_WORD = re.compile(r"[A-Za-z0-9._:/-]{1,255}\Z")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+\Z")
+_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}\Z")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,62}\Z")
 _GIT_SCHEMES = ("https", "http", "ssh")
 _SCP_LIKE = re.compile(r"git@[A-Za-z0-9][A-Za-z0-9.-]*:[^\s:-][^\s]*\Z")
@@ -51,7 +54,7 @@ def _for_programs(text: str) -> str:
     if "\0" in text:
         raise ValueError("a NUL character is not allowed")
     if _HALF_A_CHARACTER.search(text):  # JSON can write them, UTF-8 cannot: nobody could read them back
-        raise ValueError("half of a surrogate pair is no text")
+        raise ValueError("it has characters that UTF-8 cannot carry")
     return text
 
 
@@ -103,6 +106,24 @@ def _inside(text: str) -> str:
     if not path.startswith(("/", "~/")) and ".." in path.split("/"):
         raise ValueError("a relative path stays below the workspace: '..' is not allowed")
     return path
+
+
+def _word(text: str) -> str:
+    if not _WORD.match(text):
+        raise ValueError("an identifier has 1 to 255 letters, digits, '.', '_', ':', '/' and '-'")
+    return text
+
+
+def _region(text: str) -> str:
+    if not _REGION.match(text):
+        raise ValueError("a region has a name like eu-west-1")
+    return text
+
+
+def _commit(text: str) -> str:
+    if not _COMMIT.match(text):
+        raise ValueError("a commit is given by 7 to 64 hexadecimal digits")
+    return text
 
 
 def _git_word(text: str) -> str:
@@ -175,6 +196,10 @@ Path = Annotated[str, AfterValidator(_path)]
 """Absolute, `~/...` or relative, without control characters."""
 InsidePath = Annotated[str, AfterValidator(_inside)]
 """A path that stays below the workspace when it is relative."""
+Word = Annotated[str, AfterValidator(_word)]
+"""An identifier of the provider's; whether it exists is the provider's to say."""
+Region = Annotated[str, AfterValidator(_region)]
+Commit = Annotated[str, AfterValidator(_commit)]
 GitWord = Annotated[str, AfterValidator(_git_word)]
 """A branch, tag or path that git cannot take for an option."""
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import TypeAdapter
 
-from ciab.core.errors import CiabError
+from ciab.core.errors import CiabError, InvalidRequest, SandboxNotFound
 from ciab.core.states import ENDED, MOVING, State
 from ciab.schema.access import SshAccess, SshAccessRequest
 from ciab.schema.events import StreamEvent
@@ -241,11 +241,15 @@ def _exec_body(request: ExecRequest) -> object:
 
 
 def _path(sandbox: str, rest: str = "") -> str:
+    if not sandbox or "/" in sandbox or sandbox in (".", ".."):  # these would lead to other routes
+        raise SandboxNotFound(f"no sandbox has the id or name {sandbox!r}", hint="see 'ciab sandbox list'")
     return f"{API}/sandboxes/{_quoted(sandbox)}" + (f"/{rest}" if rest else "")
 
 
 def _file(sandbox: str, path: str) -> str:
     """Dots that stand alone are encoded: else they would be resolved before the machine sees them."""
+    if not path:
+        raise InvalidRequest("the path is empty", hint="name a file")
     parts = (
         "%2E" * len(part) if part in (".", "..") else _quoted(part)
         for part in absolute(path).lstrip("/").split("/")

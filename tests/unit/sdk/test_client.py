@@ -174,6 +174,20 @@ async def test_any_file_name_reaches_the_server_whole(path: str, raw: str) -> No
     assert seen == [f"/api/v1/sandboxes/my%20box/files/{raw}".encode()]
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../../health"])
+async def test_what_is_no_sandboxs_name_leads_to_no_other_route(name: str) -> None:
+    async with client(lambda request: error(500, "internal_error")) as sdk:
+        for call in (sdk.get_sandbox(name), sdk.delete_sandbox(name), sdk.delete_file(name, "x")):
+            with pytest.raises(SandboxNotFound):
+                await call
+
+
+async def test_an_empty_path_is_not_the_workspace() -> None:
+    async with client(lambda request: httpx.Response(204)) as sdk:
+        with pytest.raises(InvalidRequest, match="the path is empty"):
+            await sdk.delete_file("box", "")
+
+
 async def test_what_is_not_text_is_refused_before_anything_is_sent() -> None:
     async with client(lambda request: error(500, "internal_error")) as sdk:
         for call in (

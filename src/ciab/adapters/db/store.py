@@ -84,7 +84,7 @@ class SqlStore:
             )
         if not found:
             asked = reference if len(reference) <= _LONGEST_NAME else f"{reference[:_LONGEST_NAME]}..."
-            raise SandboxNotFound(f"no sandbox has the id or name {asked}", hint="ciab sandbox list")
+            raise SandboxNotFound(f"no sandbox has the id or name {asked}", hint="see 'ciab sandbox list'")
         return sandbox_of(found[0], self._vault)
 
     async def page(self, query: Query) -> Sequence[Sandbox]:
@@ -114,7 +114,7 @@ class SqlStore:
     async def _row(self, connection: AsyncConnection, sandbox_id: SandboxId) -> Row[Any]:
         row = (await connection.execute(select(sandboxes).where(sandboxes.c.id == sandbox_id))).one_or_none()
         if row is None:
-            raise SandboxNotFound(f"no sandbox has the id {sandbox_id}", hint="ciab sandbox list")
+            raise SandboxNotFound(f"no sandbox has the id {sandbox_id}", hint="see 'ciab sandbox list'")
         return row
 
     async def _made_before(self, connection: AsyncConnection, key: Once) -> Sandbox | None:

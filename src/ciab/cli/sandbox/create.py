@@ -49,7 +49,7 @@ async def create(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it runs")] = True,
     timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="Wait no longer")
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Wait no longer")
     ] = None,
 ) -> int | None:
     """Make a sandbox, wait until it runs, and print its id."""

@@ -58,9 +58,7 @@ async def download_file(reference: str, path: str, request: Request, services: S
     where = path_from_url(path)
     info = await files.stat(where)
     if info.is_dir:
-        raise InvalidRequest(
-            f"{info.path} is a folder, not a file", hint="list it with GET files?path=, or download its files"
-        )
+        raise InvalidRequest(f"{info.path} is a folder, not a file", hint="list it, or name a file in it")
     headers = {"Last-Modified": info.modified_at.strftime("%a, %d %b %Y %H:%M:%S GMT")}
     if info.size:  # files of /proc have no size, but content
         headers["Content-Length"] = str(info.size)
