@@ -32,6 +32,8 @@ class Pace:
 
 CALLING = Pace(0.2, 5.0)
 WATCHING = Pace(0.05, 0.2)
+KNOCKING = Pace(0.05, 0.05)
+"""A try to connect waits by itself, for as long as that may help."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ciab.control.pipeline import WATCHING, Step
+from ciab.control.pipeline import KNOCKING, WATCHING, Step
 from ciab.control.reach import target_of
 from ciab.control.setup import clone_repositories, prepare_workspace, run_scripts
 from ciab.control.work import Ports
@@ -126,7 +126,7 @@ STEPS = (
     Step(
         "await_machine", await_machine, limit=lambda limits: limits.ready, pace=WATCHING, says=_address_words
     ),
-    Step("await_guest", await_guest, limit=lambda limits: limits.login, pace=WATCHING, check=still_alive),
+    Step("await_guest", await_guest, limit=lambda limits: limits.login, pace=KNOCKING, check=still_alive),
     Step("prepare_workspace", prepare_workspace, check=still_alive),
     Step("clone_repositories", clone_repositories, limit=lambda limits: limits.setup, check=still_alive),
     Step("run_scripts", run_scripts, limit=lambda limits: limits.setup, check=still_alive),

@@ -4,10 +4,10 @@ import asyncio
 
 import asyncssh
 
+from ciab.adapters.ssh.dial import CONNECT_SECONDS, dial
 from ciab.adapters.ssh.errors import translated
 from ciab.core.guest import Target
 
-CONNECT_SECONDS = 5
 LOGIN_SECONDS = 10
 KEEPALIVE_SECONDS = 15
 KEEPALIVE_MISSES = 3
@@ -23,6 +23,7 @@ async def log_in(target: Target) -> asyncssh.SSHClientConnection:
             return await asyncssh.connect(
                 target.host,
                 target.port,
+                sock=await dial(target.host, target.port),
                 username=target.user,
                 known_hosts=([host_key], [], []),
                 client_keys=[user_key],
@@ -33,7 +34,6 @@ async def log_in(target: Target) -> asyncssh.SSHClientConnection:
                 x509_trusted_certs=None,
                 encryption_algs=CIPHERS,
                 compression_algs=["none"],
-                connect_timeout=CONNECT_SECONDS,
                 login_timeout=LOGIN_SECONDS,
                 keepalive_interval=KEEPALIVE_SECONDS,
                 keepalive_count_max=KEEPALIVE_MISSES,
