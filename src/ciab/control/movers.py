@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ciab.control.pipeline import WATCHING, Step, attempt, failure_of, provision, unwind
+from ciab.control.pipeline import KNOCKING, WATCHING, Step, attempt, failure_of, provision, unwind
 from ciab.control.steps import (
     STEPS,
     address,
@@ -99,7 +99,7 @@ async def _machine(sandbox: Sandbox, ports: Ports) -> Machine:
 
 STOP = Step("stop_machine", stop_machine, pace=WATCHING)
 START = Step("start_machine", start_machine, pace=WATCHING)
-LOG_IN = Step("start_machine", await_guest, pace=WATCHING, check=still_alive)
+LOG_IN = Step("start_machine", await_guest, pace=KNOCKING, check=still_alive)
 
 
 def movers_of(steps: Sequence[Step]) -> Mapping[S, Mover]:

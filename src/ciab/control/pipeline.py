@@ -59,10 +59,11 @@ async def provision(sandbox: Sandbox, work: Work, steps: Sequence[Step]) -> Sand
     """Run every step that is not done yet; on a step's failure move to `terminating` with the reason."""
     store = work.ports.store
     past = await store.steps(sandbox.id)
+    done: tuple[StepMoved, ...] = ()  # saved with the next step's begin: each save waits for the disk
     for step in steps:
         if past.get(step.name) is StepStatus.DONE:
             continue
-        sandbox = await store.save(sandbox, StepMoved(step.name, StepStatus.BEGUN))
+        sandbox = await store.save(sandbox, *done, StepMoved(step.name, StepStatus.BEGUN))
         began = work.ports.ticks()
         try:
             sandbox = await attempt(step, step.run, sandbox, work, step.limit(work.ports.limits))
@@ -70,9 +71,8 @@ async def provision(sandbox: Sandbox, work: Work, steps: Sequence[Step]) -> Sand
             moved = StepMoved(step.name, StepStatus.FAILED, failed.message, _since(began, work))
             sandbox = await store.save(sandbox, moved)
             return sandbox.to(State.TERMINATING, failure_of(failed))
-        moved = StepMoved(step.name, StepStatus.DONE, step.says(sandbox), _since(began, work))
-        sandbox = await store.save(sandbox, moved)
-    return sandbox.to(State.RUNNING)
+        done = (StepMoved(step.name, StepStatus.DONE, step.says(sandbox), _since(began, work)),)
+    return (await store.save(sandbox, *done)).to(State.RUNNING)
 
 
 async def unwind(sandbox: Sandbox, work: Work, steps: Sequence[Step]) -> Sandbox:
