@@ -43,13 +43,11 @@ class SqlAttempts:
     async def past(self, sandbox_id: SandboxId) -> Sequence[LaunchAttempt]:
         """As the port has it."""
         own = select(attempts).where(attempts.c.sandbox_id == sandbox_id).order_by(attempts.c.number)
-        async with self._sql.reading(f"read the launch attempts of sandbox {sandbox_id}") as connection:
-            rows = (await connection.execute(own)).all()
+        rows = await self._sql.rows(f"read the launch attempts of sandbox {sandbox_id}", own)
         return [attempt_of(row, self._vault) for row in rows]
 
     async def regions(self) -> Sequence[Place]:
         """Every place a launch was ever tried in: where machines of this installation may be found."""
         columns = attempts.c["backend", "account", "endpoint", "region"]
         wanted = select(*columns).distinct().order_by(*columns)
-        async with self._sql.reading("read where sandboxes were launched") as connection:
-            return [place_of(row) for row in (await connection.execute(wanted)).all()]
+        return [place_of(row) for row in await self._sql.rows("read where sandboxes were launched", wanted)]

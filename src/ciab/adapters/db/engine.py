@@ -5,12 +5,12 @@ would be a machine nobody knows of, hence FULL (https://www.sqlite.org/pragma.ht
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Row, Select, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ciab.adapters.db.errors import translated
@@ -48,11 +48,25 @@ class Sql:
         )
         _prepared(self._engine.sync_engine)
         self._one_writer = asyncio.Lock()
-        self._writes: set[asyncio.Task[Any]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def read(self, tried: str, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+        """What `work` reads. A cancelled caller stops waiting, but the reading goes on to its end: a
+        statement that is cut off stays open until it is collected as garbage, and holds checkpoints up."""
+        return await self._to_its_end(self._read(tried, work))
+
+    async def rows(self, tried: str, statement: Select[Any]) -> Sequence[Row[Any]]:
+        """All rows of one statement."""
+
+        async def work(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            rows: Sequence[Row[Any]] = (await connection.execute(statement)).all()
+            return rows
+
+        return await self.read(tried, work)
 
     @asynccontextmanager
     async def reading(self, tried: str) -> AsyncIterator[AsyncConnection]:
-        """Each statement sees a moment of its own. Take all its rows: an open reader holds checkpoints up."""
+        """For callers that nobody cancels. Each statement sees a moment of its own; take all its rows."""
         with translated(tried):
             async with self._engine.connect() as connection:
                 await connection.execution_options(begin=None)
@@ -77,15 +91,24 @@ class Sql:
         await self._to_its_end(self._truncate_log())
 
     async def close(self) -> None:
-        """Wait for the writes under way, then close."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        """Wait for what is under way, then close."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         await self._engine.dispose()
 
     async def _to_its_end(self, work: Coroutine[Any, Any, Result]) -> Result:
         task = asyncio.create_task(work)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waits for it is told; if nobody does, that is no news
+
+    async def _read(self, tried: str, work: Callable[[AsyncConnection], Awaitable[Result]]) -> Result:
+        async with self.reading(tried) as connection:
+            return await work(connection)
 
     async def _write(
         self,

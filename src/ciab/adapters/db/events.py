@@ -77,9 +77,9 @@ class SqlEvents:
     async def oldest(self, sandbox_id: SandboxId) -> int | None:
         """As the port has it."""
         wanted = select(func.min(events.c.id)).where(events.c.sandbox_id == sandbox_id)
-        async with self._sql.reading(f"read the events of sandbox {sandbox_id}") as connection:
-            found: int | None = (await connection.execute(wanted)).scalar()
-            return found
+        [row] = await self._sql.rows(f"read the events of sandbox {sandbox_id}", wanted)
+        found: int | None = row[0]
+        return found
 
     async def _kept(self, sandbox_id: SandboxId, since: int) -> list[StreamEvent]:
         """From the database, the event `since` itself included: where it is missing it was evicted."""
@@ -89,8 +89,8 @@ class SqlEvents:
             .order_by(events.c.id)
             .limit(_PAGE)
         )
-        async with self._sql.reading(f"read the events of sandbox {sandbox_id}") as connection:
-            return [event_of(row) for row in (await connection.execute(wanted)).all()]
+        rows = await self._sql.rows(f"read the events of sandbox {sandbox_id}", wanted)
+        return [event_of(row) for row in rows]
 
     async def _trim(self, connection: AsyncConnection, sandbox_id: SandboxId, added: int) -> None:
         self._since_trim[sandbox_id] += added

@@ -32,8 +32,11 @@ class SqlKeys:
 
     async def get(self, sandbox_id: SandboxId) -> SandboxKeys | None:
         """As the port has it."""
-        async with self._sql.reading(f"read the keys of sandbox {sandbox_id}") as connection:
+
+        async def work(connection: AsyncConnection) -> SandboxKeys | None:
             return await self._kept(connection, sandbox_id)
+
+        return await self._sql.read(f"read the keys of sandbox {sandbox_id}", work)
 
     async def discard(self, sandbox_id: SandboxId) -> None:
         """As the port has it. `secure_delete` overwrites them in the file, but does not reach the

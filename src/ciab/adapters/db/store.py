@@ -71,13 +71,19 @@ class SqlStore:
 
     async def get(self, sandbox_id: SandboxId) -> Sandbox:
         """As the port has it."""
-        async with self._sql.reading(f"read sandbox {sandbox_id}") as connection:
-            return sandbox_of(await self._row(connection, sandbox_id), self._vault)
+
+        async def work(connection: AsyncConnection) -> Row[Any]:
+            return await self._row(connection, sandbox_id)
+
+        return sandbox_of(await self._sql.read(f"read sandbox {sandbox_id}", work), self._vault)
 
     async def lookup(self, reference: str) -> Sandbox:
         """As the port has it."""
-        async with self._sql.reading(f"look up sandbox {reference}") as connection:
-            found = await _by_reference(connection, reference)
+
+        async def work(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            return await _by_reference(connection, reference)
+
+        found = await self._sql.read(f"look up sandbox {reference}", work)
         if len(found) > 1:
             raise Conflict(
                 f"several sandboxes have ids that begin with {reference}", hint="give more of the id"
@@ -90,14 +96,13 @@ class SqlStore:
     async def page(self, query: Query) -> Sequence[Sandbox]:
         """As the port has it. Raises InvalidRequest when the cursor is no sandbox's id."""
         wanted = _filtered(query)
-        async with self._sql.reading("list sandboxes") as connection:
-            if query.cursor is not None:
-                place = select(sandboxes.c.created_at, sandboxes.c.id).where(sandboxes.c.id == query.cursor)
-                after = (await connection.execute(place)).one_or_none()
-                if after is None:
-                    raise InvalidRequest(f"the cursor {query.cursor} is no sandbox's id")
-                wanted = wanted.where(tuple_(sandboxes.c.created_at, sandboxes.c.id) < tuple(after))
-            rows = (await connection.execute(wanted)).all()
+        if query.cursor is not None:
+            place = select(sandboxes.c.created_at, sandboxes.c.id).where(sandboxes.c.id == query.cursor)
+            after = await self._sql.rows("list sandboxes", place)
+            if not after:
+                raise InvalidRequest(f"the cursor {query.cursor} is no sandbox's id")
+            wanted = wanted.where(tuple_(sandboxes.c.created_at, sandboxes.c.id) < tuple(after[0]))
+        rows = await self._sql.rows("list sandboxes", wanted)
         return [sandbox_of(row, self._vault) for row in rows]
 
     async def steps(self, sandbox_id: SandboxId) -> Mapping[str, StepStatus]:
@@ -107,8 +112,7 @@ class SqlStore:
             .where(journal.c.sandbox_id == sandbox_id, journal.c.kind == "step")
             .order_by(journal.c.id)
         )
-        async with self._sql.reading(f"read the journal of sandbox {sandbox_id}") as connection:
-            rows = (await connection.execute(wanted)).all()
+        rows = await self._sql.rows(f"read the journal of sandbox {sandbox_id}", wanted)
         return {row.subject: StepStatus(row.status) for row in rows}
 
     async def _row(self, connection: AsyncConnection, sandbox_id: SandboxId) -> Row[Any]:
