@@ -19,7 +19,7 @@ class MachineOrder:
     private_ip: str
     """In 127.0.0.0/8, the same for the instance's whole life; SSH listens here."""
     public_ip: str | None
-    """In 127.0.0.0/8, another one after every stop and start; SSH listens here too. None: no public address."""
+    """In 127.0.0.0/8, another one after every stop and start; SSH listens here too. None: it has none."""
     user_data: bytes | None
     """As the caller sent it, base64 removed; possibly gzipped. It may hold private keys: never log it."""
     key_name: str | None
@@ -42,7 +42,7 @@ class MachineHost(Protocol):
         ...
 
     async def stop(self, instance_id: str, *, force: bool = False) -> None:
-        """End every process of the machine; return when its addresses refuse connections. The folder stays."""
+        """End all its processes; return when its addresses refuse connections. The folder stays."""
         ...
 
     async def destroy(self, instance_id: str) -> None:
