@@ -68,8 +68,11 @@ _HINTS: Mapping[State, str] = {
     State.PENDING: "wait until it is running",
     State.CREATING: "wait until it is running",
     State.STARTING: "wait until it is running",
+    State.STOPPING: "wait until it has stopped, then start it",
     State.STOPPED: "start it first",
+    State.PAUSING: "wait until it is paused, then resume it",
     State.PAUSED: "resume it first",
+    State.TERMINATING: "it is ending; create a new one",
     State.TERMINATED: "it has ended; create a new one",
     State.FAILED: "it has failed; its `failure` says why",
 }

@@ -16,7 +16,7 @@ from uuid import uuid4
 from fastapi import FastAPI
 
 from ciab.adapters.db import Database, open_database
-from ciab.adapters.ec2.connect import Ec2, connect_ec2
+from ciab.adapters.ec2.connect import Ec2, check_account, connect_ec2
 from ciab.adapters.ssh.keys import mint
 from ciab.adapters.ssh.pool import Pool
 from ciab.adapters.vault import AesGcmVault, Key, load_keys
@@ -94,6 +94,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     this configuration reaches them.
     """
     path = settings.database.path
+    if not path.exists():  # a first start that is refused makes nothing
+        await check_account(settings.runtime.ec2, settings.runtime.backend)
     keys = load_keys(
         settings.credentials.encryption_key_env,
         settings.database.key_file,

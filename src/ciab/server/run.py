@@ -41,11 +41,11 @@ def serve(settings: Settings, say: Say | None = None) -> int:
         with asyncio.Runner(loop_factory=_new_loop) as runner:
             return runner.run(_serve(settings, say or _print))
     except CiabError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        sys.stderr.write(f"ciab: {error.message}{hint}\n")
+        hint = f"; {error.hint}" if error.hint else ""
+        sys.stderr.write(f"error: {error.message}{hint}\n")
     except Exception:
         log.exception("server broke", extra={"action": "server_broke"})
-        sys.stderr.write("ciab: the server broke; its log above says where. Please report it\n")
+        sys.stderr.write("error: the server broke; its log above says where; please report it\n")
     return 1
 
 

@@ -92,6 +92,12 @@ async def connect_ec2(
         )
 
 
+async def check_account(settings: Ec2Settings, backend: Backend) -> None:
+    """Whether there are usable credentials; raises as `connect_ec2` does."""
+    async with Clients(backend, settings.endpoint_url, Limits()) as clients:
+        await _account(clients, backend, settings.region)
+
+
 async def _account(clients: Clients, backend: Backend, region: str) -> str:
     if backend == "local":
         return LOCAL_ACCOUNT
