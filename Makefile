@@ -22,7 +22,7 @@ demo: .venv/.local
 	$(RUN) scripts/demo.py
 
 test: .venv/.dev
-	$(PYTEST) tests/unit tests/contract tests/integration
+	$(PYTEST) --numprocesses auto --dist loadfile tests/unit tests/contract tests/integration
 
 lint: .venv/.dev
 	$(RUN) -m ruff check .
