@@ -1,7 +1,7 @@
 """What clients can follow: the stream of a sandbox, and how the journal shows in it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ciab.core.ids import SandboxId
@@ -19,7 +19,7 @@ class StreamEvent:
     id: int
     sandbox_id: SandboxId
     event_type: str
-    data: Data
+    data: Data = field(hash=False)
     timestamp: datetime
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Header, Query, Response
@@ -59,10 +60,16 @@ async def _story(sandbox: Sandbox, after: int, services: Services) -> AsyncGener
         async with aclosing(cast("AsyncGenerator[core.StreamEvent, None]", events)) as following:
             async for event in following:
                 if event.id > after:
-                    yield sse.message(StreamEvent.from_core(event), event.event_type, event.id)
+                    yield _message(event)
                     after = event.id
                 if _is_the_end(event):
                     return
+
+
+@lru_cache(1024)
+def _message(event: core.StreamEvent) -> bytes:
+    """Made once for all who follow; as many are kept as a slow one may be behind."""
+    return sse.message(StreamEvent.from_core(event), event.event_type, event.id)
 
 
 def _is_the_end(event: core.StreamEvent) -> bool:
