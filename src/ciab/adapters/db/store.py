@@ -1,6 +1,6 @@
 """Sandboxes and their journal in SQLite: row, journal and events in one transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -162,20 +162,23 @@ async def _remember(connection: AsyncConnection, key: Once, sandbox_id: SandboxI
 
 
 async def _by_reference(connection: AsyncConnection, reference: str) -> Sequence[Row[Any]]:
-    newest = select(sandboxes).order_by(sandboxes.c.created_at.desc(), sandboxes.c.id.desc())
-    named = newest.where(sandboxes.c.name == reference).limit(1)
-    attempts = [
-        newest.where(sandboxes.c.id == reference),
-        named.where(sandboxes.c.state.in_(LIVE)),
-        named.where(sandboxes.c.state.in_(ENDED)),
-    ]
-    if len(reference) >= _SHORTEST_PREFIX:
-        # a range, not LIKE: it takes % and _ as they are and uses the primary key
-        attempts.append(newest.where(sandboxes.c.id.between(reference, reference + _AFTER_ANY_ID)).limit(2))
-    for wanted in attempts:
-        if rows := (await connection.execute(wanted)).all():
+    for wanted in _meanings(reference):
+        rows: Sequence[Row[Any]] = (await connection.execute(wanted)).all()
+        if rows:
             return rows
     return ()
+
+
+def _meanings(reference: str) -> Iterator[Select[Any]]:
+    """Made one by one: an id, as programs give it with every request, costs no more than its own query."""
+    yield select(sandboxes).where(sandboxes.c.id == reference)
+    newest = select(sandboxes).order_by(sandboxes.c.created_at.desc(), sandboxes.c.id.desc())
+    named = newest.where(sandboxes.c.name == reference).limit(1)
+    yield named.where(sandboxes.c.state.in_(LIVE))
+    yield named.where(sandboxes.c.state.in_(ENDED))
+    if len(reference) >= _SHORTEST_PREFIX:
+        # a range, not LIKE: it takes % and _ as they are and uses the primary key
+        yield newest.where(sandboxes.c.id.between(reference, reference + _AFTER_ANY_ID)).limit(2)
 
 
 def _filtered(query: Query) -> Select[Any]:
