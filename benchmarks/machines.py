@@ -9,7 +9,8 @@ from ciab.adapters.ssh.keys import mint
 from ciab.core.guest import Target
 from ciab.core.ids import SandboxId
 from ciab.core.states import State
-from ciab.localec2 import image_needs, rootfs
+from ciab.localec2.image import needs as image_needs
+from ciab.localec2.image import rootfs
 from ciab.schema.sandboxes import SandboxInfo
 from ciab.schema.spec import SandboxSpec
 from ciab.sdk.client import Client

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ciab.localec2 import image_needs, rootfs
+from ciab.localec2.image import needs as image_needs
+from ciab.localec2.image import rootfs
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from ciab.localec2.forward import Forwarder
+from ciab.localec2.image.forward import Forwarder
 
 
 class _Machine:

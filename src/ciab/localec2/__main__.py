@@ -13,11 +13,11 @@ import os
 import sys
 from pathlib import Path
 
-from ciab.localec2.addresses import AddressError
-from ciab.localec2.faults import Faults, FaultsError, parse
-from ciab.localec2.folder import Folder, FolderInUse, StateError
+from ciab.localec2.api.addresses import AddressError
+from ciab.localec2.api.faults import Faults, FaultsError, parse
+from ciab.localec2.api.folder import Folder, FolderInUse, StateError
+from ciab.localec2.api.serve import Settings, serve
 from ciab.localec2.host import MachineError, MachineHost
-from ciab.localec2.serve import Settings, serve
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="0, the default: that of the last start, or any")
     parser.add_argument("--machines", choices=("process", "image"), default="process")
     parser.add_argument("--rootfs", type=Path, help="the root file system of --machines image")
-    parser.add_argument("--faults", default="{}", help="a JSON object, see ciab.localec2.faults")
+    parser.add_argument("--faults", default="{}", help="a JSON object, see ciab.localec2.api.faults")
     parser.add_argument(
         "--orphan-secs", type=float, default=0, help="end after so long without a call; 0: never"
     )
@@ -53,13 +53,13 @@ async def _serve(options: argparse.Namespace, folder: Folder, faults: Faults) ->
     host: MachineHost
     reason = None
     if options.machines == "image":
-        from ciab.localec2.image import ImageHost
+        from ciab.localec2.image.host import ImageHost
 
         if options.rootfs is None:
             raise MachineError("--machines image needs --rootfs, the folder of a root file system to boot")
         host = ImageHost(folder.path, options.rootfs)
     else:
-        from ciab.localec2.process import ProcessHost
+        from ciab.localec2.process.host import ProcessHost
 
         host = process_host = await ProcessHost.open()
         reason = process_host.reason

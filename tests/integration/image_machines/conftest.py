@@ -15,7 +15,7 @@ from ciab.adapters.ec2.userdata import user_data
 from ciab.core.machine import KeyPair, SandboxKeys
 from ciab.core.secret import Secret
 from ciab.localec2.host import MachineOrder
-from ciab.localec2.image import ImageHost
+from ciab.localec2.image.host import ImageHost
 
 SSH_PORT = 2222
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ciab.localec2.cgroup import own_cgroup
-from ciab.localec2.image import ImageHost
+from ciab.localec2.image.cgroup import own_cgroup
+from ciab.localec2.image.host import ImageHost
 
 pytestmark = pytest.mark.image
 
 _REGION = """
 import asyncio, pickle, sys
 from pathlib import Path
-from ciab.localec2.image import ImageHost
+from ciab.localec2.image.host import ImageHost
 
 async def main():
     rootfs, orders = pickle.load(sys.stdin.buffer)

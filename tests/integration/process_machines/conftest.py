@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ciab.localec2.process import ProcessHost
+from ciab.localec2.process.host import ProcessHost
 from tests.integration.process_machines.launching import Launched, launch, order
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import asyncssh
 
 from ciab.localec2.host import MachineOrder
-from ciab.localec2.process import ProcessHost
+from ciab.localec2.process.host import ProcessHost
 
 PORT = 2222
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")

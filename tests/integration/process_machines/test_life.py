@@ -13,8 +13,8 @@ import asyncssh
 import pytest
 
 from ciab.localec2.host import MachineError
-from ciab.localec2.process import ProcessHost
-from ciab.localec2.trees import descendants
+from ciab.localec2.process.host import ProcessHost
+from ciab.localec2.process.trees import descendants
 from tests.integration.process_machines.launching import (
     HOST_KEY,
     PORT,
@@ -243,7 +243,7 @@ async def test_a_killed_bubblewrap_is_a_machine_that_has_ended(isolated: Process
 _REGION = """
 import asyncio, sys
 from pathlib import Path
-from ciab.localec2.process import ProcessHost
+from ciab.localec2.process.host import ProcessHost
 from tests.integration.process_machines.launching import launch, order
 
 async def main():

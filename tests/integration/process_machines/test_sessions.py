@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from ciab.localec2.process import ProcessHost
+from ciab.localec2.process.host import ProcessHost
 from tests.integration.process_machines.launching import (
     USER_KEY,
     Launched,

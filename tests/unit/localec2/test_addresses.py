@@ -2,7 +2,7 @@ import ipaddress
 
 import pytest
 
-from ciab.localec2.addresses import AddressError, Addresses
+from ciab.localec2.api.addresses import AddressError, Addresses
 
 
 def block(number: int = 5, cursor: int = 0) -> tuple[Addresses, list[tuple[int, int]]]:

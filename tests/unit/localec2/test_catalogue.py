@@ -1,4 +1,4 @@
-from ciab.localec2.catalogue import CANONICAL, offers, parameters
+from ciab.localec2.api.catalogue import CANONICAL, offers, parameters
 
 
 def test_the_parameter_names_canonicals_newest_build() -> None:

@@ -10,9 +10,9 @@ import pytest
 from ciab.adapters.ec2.userdata import user_data
 from ciab.core.machine import KeyPair, SandboxKeys
 from ciab.core.secret import Secret
-from ciab.localec2.cloudconfig import File, User, read_cloud_config
 from ciab.localec2.host import MachineError
-from ciab.localec2.sshdconfig import SshdSettings
+from ciab.localec2.process.cloudconfig import File, User, read_cloud_config
+from ciab.localec2.process.sshdconfig import SshdSettings
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAn0 me"
 PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nsecret\n-----END OPENSSH PRIVATE KEY-----\n"

@@ -1,6 +1,6 @@
 import pytest
 
-from ciab.localec2.faults import Faults, FaultsError, first, parse, shown
+from ciab.localec2.api.faults import Faults, FaultsError, first, parse, shown
 
 
 def test_what_is_not_given_is_the_default() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ciab.localec2.folder import Folder, FolderInUse, write
+from ciab.localec2.api.folder import Folder, FolderInUse, write
 
 
 def test_a_folder_is_for_one_process(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ciab.localec2.host import MachineOrder
-from ciab.localec2.imds import Tree, hostname, look_up, metadata
+from ciab.localec2.image.imds import Tree, hostname, look_up, metadata
 
 MAC = "02:00:00:00:00:01"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ciab.localec2.limits import Limits
+from ciab.localec2.api.limits import Limits
 
 
 class Clock:

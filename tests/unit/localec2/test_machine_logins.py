@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ciab.localec2.sshd import valid_lines
+from ciab.localec2.process.sshd import valid_lines
 
 KEY = "ssh-ed25519 AAAA me"
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)

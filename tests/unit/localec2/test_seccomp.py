@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from ciab.localec2.seccomp import MACHINES, filter_program
+from ciab.localec2.process.seccomp import MACHINES, filter_program
 
 ALLOW, EPERM, ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
 FIRST, REGION, STRANGER = 500, 400, 900

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ciab.localec2.wire import ApiError, error_reply, read_call
+from ciab.localec2.api.wire import ApiError, error_reply, read_call
 
 
 def signed(region: str, service: str) -> dict[str, str]:
