@@ -15,7 +15,7 @@ _WORDS: Mapping[str, str] = {
     "model_attributes_type": "it should be an object",
     "model_type": "it should be an object",
     "dict_type": "it should be an object",
-    "recursion_loop": "it is nested too deeply",
+    "recursion_depth_exceeded": "it is nested too deeply",
     "missing": "it is required",
 }
 """Pydantic's own words for these are for Python programmers."""
@@ -51,7 +51,8 @@ def explain(errors: Sequence[Mapping[str, Any]], known: Sequence[str] = ()) -> t
 
     `known`: names of fields, to guess which one an unknown field was meant to be.
     """
-    first = errors[0]
+    # a field that is misspelt is missing, too: what it was meant to be helps more
+    first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     field = _field(first["loc"])
     own_words = str(first["msg"]).startswith("Value error, ")
     text = _WORDS.get(first["type"], str(first["msg"]).removeprefix("Value error, "))

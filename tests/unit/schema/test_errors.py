@@ -55,7 +55,7 @@ def test_a_field_name_with_control_characters_is_quoted() -> None:
         ({"type": "value_error", "loc": ("body",), "msg": "Value error, it is odd"}, "it is odd"),
         ({"type": "json_invalid", "loc": ("body", 7), "msg": "x"}, "wrong at character 7"),
         (
-            {"type": "recursion_loop", "loc": ("body", *["a"] * 500), "msg": "x"},
+            {"type": "recursion_depth_exceeded", "loc": ("body", *["a"] * 500), "msg": "x"},
             "...: it is nested too deeply",
         ),
     ],

@@ -1,0 +1,46 @@
+"""For tests of bad input: one real server and one running sandbox for all of them."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from ciab.core.states import State
+from ciab.schema.spec import SandboxSpec
+from tests.region import RunningRegion
+from tests.server import RunningServer, server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
+    """A server with the running sandbox `box`."""
+    async with server(tmp_path_factory.mktemp("bad")) as here:
+        async with here.client() as client:
+            await client.create_sandbox(SandboxSpec(agent_provider="command", name="box"))
+            assert (await client.wait_until("box")).state is State.RUNNING
+        yield here
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def http(shared: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
+    """A plain client of it."""
+    async with shared.http() as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def nothing_changes(shared: RunningServer, http: httpx.AsyncClient) -> AsyncIterator[None]:
+    """The test makes and ends no sandbox, launches nothing, and the server is well afterwards."""
+    region = RunningRegion(shared.region_folder, endpoint=shared.region()["endpoint"])
+
+    async def world() -> object:
+        listed = (await http.get("/api/v1/sandboxes")).json()
+        counts = (await region.calls())["counts"]
+        return listed, [(name, actions.get("RunInstances")) for name, actions in counts.items()]
+
+    before = await world()
+    yield
+    assert await world() == before
+    assert (await http.get("/health")).status_code == 200
+    assert "Traceback" not in shared.output()
