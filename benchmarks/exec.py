@@ -73,7 +73,7 @@ def _peer(peer: OpenSsh) -> Callable[[], Awaitable[None]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=150)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(by_adapter(rounds, Path(folder) / "sshd"))

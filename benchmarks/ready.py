@@ -89,8 +89,8 @@ async def measure_kind(kind: str, count: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--process", type=int, default=20, help="how many process machines")
-    parser.add_argument("--image", type=int, default=8, help="how many real ones")
+    parser.add_argument("--process", type=int, default=15, help="how many process machines")
+    parser.add_argument("--image", type=int, default=6, help="how many real ones")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for number, kind in enumerate(kinds()):
