@@ -7,6 +7,7 @@ reaches port 22 of machines that know nothing of CIAB but the user-data they wer
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -72,12 +73,17 @@ async def test_create_exec_files_delete(here: RunningServer, aws: RunningRegion)
         assert [file.path for file in await client.list_files("whole", "~/workspace/a b")] == []
         await client.delete_sandbox("whole")
         assert (await client.wait_until(info.id)).state is State.TERMINATED
-    async with aws.client("ec2") as ec2:
-        found = await ec2.describe_instances(Filters=[{"Name": "tag:ciab-sandbox-id", "Values": [info.id]}])
-        states = [one["State"]["Name"] for r in found["Reservations"] for one in r["Instances"]]
-        assert states in (["shutting-down"], ["terminated"])
-        volumes = await ec2.describe_volumes(Filters=[{"Name": "tag:ciab-sandbox-id", "Values": [info.id]}])
-        assert volumes["Volumes"] == []
+    own = [{"Name": "tag:ciab-sandbox-id", "Values": [info.id]}]
+    async with aws.client("ec2") as ec2, asyncio.timeout(60):
+        # nothing is billed while it shuts down; its volume goes when that is over
+        while (states := _states(await ec2.describe_instances(Filters=own))) == ["shutting-down"]:
+            await asyncio.sleep(0.1)
+        assert states == ["terminated"]
+        assert (await ec2.describe_volumes(Filters=own))["Volumes"] == []
+
+
+def _states(found: dict[str, Any]) -> list[str]:
+    return [one["State"]["Name"] for r in found["Reservations"] for one in r["Instances"]]
 
 
 async def test_a_timeout_ends_what_sudo_did_not_start(here: RunningServer) -> None:
