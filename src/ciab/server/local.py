@@ -89,9 +89,11 @@ class LocalRegion:
         """Show that a server lives, and start the process again whenever it ends, until cancelled."""
         pause = FIRST_PAUSE
         while True:
+            began = time.monotonic()
             if region := await self._running():
-                pause = FIRST_PAUSE
                 await self._until_it_ends(region.pid)
+            if time.monotonic() - began > LONGEST_PAUSE:
+                pause = FIRST_PAUSE  # it lived: this is not the same trouble over and over
             say(f"the local region ended unexpectedly; starting it again (its log is {self.log_file})")
             try:
                 await self.open()
