@@ -7,7 +7,7 @@ from typing import cast
 from fastapi import APIRouter, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 
-from ciab.core.errors import InvalidRequest
+from ciab.core.errors import Conflict, InvalidRequest
 from ciab.core.ports import Files
 from ciab.schema.files import FileInfo, absolute, path_from_url
 from ciab.server.allowance import lift
@@ -95,7 +95,7 @@ async def _files(reference: str, services: Services) -> Files:
 
 
 async def _up_to(size: int, first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """A file that grows meanwhile ends where it ended when its size was told."""
+    """A file that grows meanwhile ends where its size was told; one that shrinks is an error."""
     left = size or None
     async with aclosing(rest):
         chunk = first
@@ -104,6 +104,8 @@ async def _up_to(size: int, first: bytes, rest: AsyncGenerator[bytes, None]) -> 
             yield piece
             left = None if left is None else left - len(piece)
             chunk = b"" if left == 0 else await anext(rest, b"")
+    if left:
+        raise Conflict(f"the file became {left} bytes shorter while it was read")
 
 
 async def _body(request: Request) -> AsyncIterator[bytes]:
