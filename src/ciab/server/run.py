@@ -72,9 +72,9 @@ async def _run(parts: Parts, listener: socket.socket, orders: Orders, say: Say) 
         serving = group.create_task(http.serve([listener]))
         await http.listening.wait()
         host, port = listener.getsockname()[:2]
-        parts.outside.database.lock.publish(host, port)
         for line in [*_lines(parts, f"http://{_in_url(host)}:{port}"), *await _stopped_machines(parts)]:
             say(line)
+        parts.outside.database.lock.publish(host, port)  # last: whoever waits for it finds all of that said
         await orders.end.wait()
         code = await end(parts, orders, say)
         parts.in_flight.cut()
