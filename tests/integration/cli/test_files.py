@@ -80,6 +80,9 @@ def test_a_failed_download_leaves_what_was_there(ciab: Ciab, box: str, tmp_path:
         (["upload", "box", "/nowhere", "x"], "cannot read /nowhere"),
         (["download", "box", "/etc/passwd", "/nowhere/x"], "cannot write /nowhere/x"),
         (["list", "nobody", "/"], "nobody"),
+        (["list", "", "/"], "no sandbox has the id or name ''"),
+        (["delete", "box", ""], "the path is empty"),
+        (["list", "box", "\udcff"], "not UTF-8"),
     ],
 )
 @pytest.mark.usefixtures("box")

@@ -80,6 +80,8 @@ def test_an_agent_that_is_not_built_yet_is_refused_clearly(ciab: Ciab) -> None:
         (["--git-repo", "ext::sh -c id"], "a git URL"),
         (["--env-file", "/nowhere"], "cannot read /nowhere"),
         (["--no-such-option"], "No such option"),
+        (["--timeout", "-5"], "--timeout"),
+        (["-e", "A=\udcff"], "env_vars.A: it has characters that UTF-8 cannot carry"),
     ],
 )
 def test_bad_options_are_usage_errors(ciab: Ciab, arguments: list[str], said: str) -> None:
