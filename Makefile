@@ -7,12 +7,14 @@ PYTHON := .venv/bin/python
 RUN := @$(SCRUBBED) $(PYTHON)
 PYTEST := $(RUN) -m pytest -q
 
-.PHONY: help demo test lint bench prove sample clean
+PARALLEL := --numprocesses auto --dist loadfile
+
+.PHONY: help demo test slow lint bench prove sample clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    a sandbox on this machine, from nothing to its end"
-	@echo "make test    the tests"
+	@echo "make test    the tests; make slow: those that start servers and machines over and over"
 	@echo "make lint    style, types, layers, sizes"
 	@echo "make bench   the measurements"
 	@echo "make prove   the long tests; make sample: a few rounds of each"
@@ -22,7 +24,10 @@ demo: .venv/.local
 	$(RUN) scripts/demo.py
 
 test: .venv/.dev
-	$(PYTEST) --numprocesses auto --dist loadfile tests/unit tests/contract tests/integration
+	$(PYTEST) $(PARALLEL) -m "not slow" tests/unit tests/contract tests/integration
+
+slow: .venv/.dev
+	$(PYTEST) $(PARALLEL) -m slow tests/integration
 
 lint: .venv/.dev
 	$(RUN) -m ruff check .

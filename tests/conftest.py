@@ -3,10 +3,12 @@
 import os
 import random
 from collections.abc import Generator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+HERE = Path(__file__).parent
 CI = os.environ.get("CI") == "true"
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -30,7 +32,28 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
 
 
+SLOW = (
+    "integration/ec2/",
+    "integration/image_machines/",
+    "integration/local_region/",
+    "integration/process_machines/",
+    "integration/server/test_crash.py",
+    "integration/server/test_end.py",
+    "integration/server/test_keys.py",
+    "integration/server/test_much.py",
+    "integration/server/test_real_machines.py",
+    "integration/server/test_refused.py",
+    "integration/cli/test_server.py",
+    "integration/test_rotate_key.py",
+)
+"""Below tests/. Marked here, in one place, so that the default part stays under five minutes."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(HERE).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
     if config.getoption("--live"):
         return
     live = [item for item in items if item.get_closest_marker("live")]

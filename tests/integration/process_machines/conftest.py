@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ciab.localec2.process.host import ProcessHost
+from ciab.localec2.process.trees import descendants
 from tests.integration.process_machines.launching import Launched, launch, order
 
 
@@ -39,3 +40,9 @@ async def isolated(tmp_path: Path) -> AsyncIterator[ProcessHost]:
         pytest.skip(f"bubblewrap does not work here: {made.reason}")
     yield made
     await made.close()
+
+
+@pytest.fixture(autouse=True)
+def others() -> set[int]:
+    """Processes below this one before the test began: what other tests of this process share."""
+    return set(descendants(os.getpid()))

@@ -80,7 +80,12 @@ async def test_files_without_a_size_are_read_to_their_end(connection: SshConnect
     expected = await connection.guest.run(Command(("cat", "/proc/kallsyms")), limit_bytes=100_000_000)
     got = b"".join([piece async for piece in connection.files.read("/proc/kallsyms")])
     assert len(got) > 100_000
-    assert got == expected.stdout
+    assert lasting(got) == lasting(expected.stdout)
+
+
+def lasting(symbols: bytes) -> list[bytes]:
+    """Without those of the packet filters that other programs load meanwhile."""
+    return [line for line in symbols.splitlines() if not line.endswith(b"[bpf]")]
 
 
 async def test_links_are_followed(connection: SshConnection, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shlex
 from collections import deque
+from contextlib import suppress
 
 import asyncssh
 
@@ -94,7 +95,8 @@ class Link(asyncssh.SSHClientSession[bytes]):
         link = cls(version)
         channel, _ = await connection.create_session(lambda: link, line, encoding=None)
         link._limit = asyncio.get_running_loop().call_later(START_SECONDS, link._too_late)
-        channel.write(text)
+        with suppress(OSError):  # it may have ended already: connection_lost knows why
+            channel.write(text)
         return link
 
     def start(self, command: Command, stdin: bytes, *, credit: int, flags: int) -> Execution:
