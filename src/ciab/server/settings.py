@@ -176,7 +176,9 @@ class CredentialsSettings(Section):
 class ProvisioningSettings(Section):
     """How sandboxes are made ready."""
 
-    timeout_secs: Seconds = Field(default=900, description="Longest time from creation to running.")
+    timeout_secs: Seconds = Field(
+        default=900, description="Longest time for each repository and each provisioning script."
+    )
 
 
 class StreamingSettings(Section):
