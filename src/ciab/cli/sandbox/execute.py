@@ -10,13 +10,14 @@ import typer
 
 from ciab.cli import output, pairs
 from ciab.cli.command import Invocation, command
+from ciab.cli.remote import RemoteCommand
 from ciab.cli.sandbox.app import SandboxRef, app
 
 if TYPE_CHECKING:
     from ciab.schema.exec import ExitFrame, OutputFrame
 
 
-@command(app, "exec", own_errors=125, context_settings={"allow_interspersed_args": False})
+@command(app, "exec", own_errors=125, cls=RemoteCommand)
 async def execute(
     invocation: Invocation,
     *,
@@ -42,7 +43,7 @@ async def execute(
 
     request = ExecRequest.model_validate(
         {
-            "command": argv[1:] if argv[0] == "--" else argv,
+            "command": argv,
             "workdir": workdir,
             "env": pairs.variables(env or []),
             "timeout_secs": timeout,

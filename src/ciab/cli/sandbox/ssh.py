@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ciab.cli.command import Invocation, command
+from ciab.cli.remote import RemoteCommand
 from ciab.cli.sandbox.app import SandboxRef, app
 from ciab.core.errors import CiabError
 
@@ -30,7 +31,7 @@ ACCESS_SECS = 300.0
 CHUNK = 65536
 
 
-@command(app, "ssh", context_settings={"allow_interspersed_args": False})
+@command(app, "ssh", cls=RemoteCommand)
 async def ssh(
     invocation: Invocation,
     sandbox: SandboxRef,
@@ -48,9 +49,8 @@ async def ssh(
             info = await client.get_sandbox(sandbox)
             access = await client.ssh_access(info.id, public, ACCESS_SECS)
         (Path(folder) / "known_hosts").write_text(f"ciab-{info.id} {access.host_key}\n")
-        rest = argv[1:] if argv and argv[0] == "--" else argv or []
         process = await asyncio.create_subprocess_exec(
-            program, *_options(Path(folder), info.id, access), *rest, env=_environment(invocation)
+            program, *_options(Path(folder), info.id, access), *(argv or []), env=_environment(invocation)
         )
         try:
             return await process.wait()
