@@ -34,9 +34,9 @@ async def in_memory() -> AsyncIterator[Inside]:
     connections = FakeConnections()
     target = Target(SandboxId(str(uuid4())), "192.0.2.1", 22, "ubuntu", "ssh-ed25519 AAAA", Secret("key"))
     connection = await connections.connect(target)
-    connection.files.make_folder("/work")
-    connection.files.make_fifo("/work/fifo")
-    yield Inside(connections, target, connection.guest, connection.files, "/work", real=False)
+    connection.files.make_folder("/box")
+    connection.files.make_fifo("/box/fifo")
+    yield Inside(connections, target, connection.guest, connection.files, "/box", real=False)
 
 
 @asynccontextmanager
