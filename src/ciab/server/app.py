@@ -170,7 +170,7 @@ def _ports(outside: Outside) -> Ports:
         ticks=time.monotonic,
         sleep=asyncio.sleep,
         chance=SystemRandom().random,
-        limits=_limits(outside.settings),
+        limits=limits_of(outside.settings),
     )
 
 
@@ -195,7 +195,8 @@ def _services(outside: Outside, ports: Ports, sandboxes: Sandboxes) -> Services:
     )
 
 
-def _limits(settings: Settings) -> Limits:
+def limits_of(settings: Settings) -> Limits:
+    """How long each step may take."""
     ec2 = settings.runtime.ec2
     return Limits(
         ready=ec2.instance_ready_timeout_secs,

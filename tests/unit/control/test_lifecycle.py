@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from ciab.control.pipeline import CALLING
 from ciab.control.reach import Reach
-from ciab.control.work import Ports
+from ciab.control.work import Limits, Ports
 from ciab.core.errors import (
     CapacityUnavailable,
     Conflict,
@@ -124,6 +125,22 @@ async def test_a_machine_that_ends_during_set_up_is_not_waited_for(name: str) ->
     assert (failed.failure.step, failed.failure.code) == (name, "ec2_error")
     assert "Server.SpotInstanceTermination" in failed.failure.message
     assert world.clock.now < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "limits"),
+    [("await_machine", Limits(ready=7)), ("await_guest", Limits(login=7)), ("run_scripts", Limits(setup=7))],
+)
+async def test_a_step_waits_as_long_as_its_limit_says(name: str, limits: Limits) -> None:
+    world = World(limits=limits)
+
+    async def never(sandbox: Sandbox, ports: Ports) -> Sandbox:
+        raise GuestUnreachable("the machine does not answer")
+
+    failed = await world.create(steps=with_step(name, lambda step: replace(step, run=never)))
+    assert failed.failure
+    assert (failed.failure.step, failed.failure.code) == (name, "guest_unreachable")
+    assert 7 <= world.clock.now <= 7 + CALLING.longest  # the last pause may begin just before the end
 
 
 async def test_late_visibility_is_waited_for() -> None:
