@@ -99,6 +99,12 @@ class InvalidState(Conflict):
     code = "sandbox_invalid_state"
 
 
+class BudgetExceeded(Conflict):
+    """It would cost more than a budget allows."""
+
+    code = "budget_exceeded"
+
+
 class CommandFailed(RequestError):
     """A command that the user asked for at set-up, a script or a clone, ended with an error."""
 
@@ -129,6 +135,24 @@ class RuntimeRejected(RuntimeFault):
     """A definite no: a bad image, no permission, a quota."""
 
     code = "ec2_error"
+
+
+class MachineEnded(RuntimeRejected):
+    """A machine ended and nobody asked us for that; what was on it is gone."""
+
+    code = "machine_ended"
+
+
+class SpotInterrupted(MachineEnded):
+    """The provider took a spot machine back."""
+
+    code = "spot_interrupted"
+
+
+class MachineStopped(RuntimeRejected):
+    """A machine was stopped and nobody asked us for that; its disk is there."""
+
+    code = "machine_stopped"
 
 
 class GuestFault(CiabError):

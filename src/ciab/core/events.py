@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ciab.core.ids import SandboxId
-from ciab.core.journal import Entry, StepMoved
+from ciab.core.journal import Entry, Noted, StepMoved
 from ciab.core.sandbox import Sandbox
 from ciab.core.states import State
 
@@ -28,8 +28,18 @@ def events_of(before: State | None, after: Sandbox, entries: Iterable[Entry]) ->
     events: list[tuple[str, Data]] = [
         ("provisioning_step", _step(entry)) for entry in entries if isinstance(entry, StepMoved)
     ]
+    events += [
+        ("sandbox_warning", {"code": entry.action, "message": entry.message})
+        for entry in entries
+        if isinstance(entry, Noted) and entry.shown
+    ]
     if before is not after.state:
-        change = {"from": before, "to": after.state, "failure": _failure(after)}
+        change = {
+            "from": before,
+            "to": after.state,
+            "failure": _failure(after),
+            "reason": after.reason,
+        }
         events.append(("sandbox_state_changed", change))
         if before is State.CREATING and after.state is State.RUNNING:
             events.append(("provisioning_complete", {}))

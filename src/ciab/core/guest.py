@@ -64,6 +64,20 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """What one beat of the control plane's heart brings back from a machine."""
+
+    boot: str
+    """Another text after every boot of the machine, the same after a resume that kept its memory."""
+    cpu_seconds: float
+    """CPU time that the user's processes have used since the last pulse, ours left out."""
+    over_seconds: float
+    """Over how long, by the machine's own monotonic clock; 0 at the first pulse of a boot."""
+    interruption: str | None = None
+    """When the provider will take a spot machine back, as it announces it."""
+
+
+@dataclass(frozen=True, slots=True)
 class FileInfo:
     """`mode` is the permission bits; `path` is absolute."""
 

@@ -29,6 +29,8 @@ class Noted:
 
     action: str
     message: str
+    shown: bool = False
+    """Also an event, `sandbox_warning`, for those who follow the sandbox."""
 
 
 Entry = StepMoved | Noted

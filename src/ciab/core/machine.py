@@ -28,6 +28,8 @@ class Login:
     user: str
     port: int
     address: Literal["public", "private"]
+    key_pair: str = ""
+    """The provider's key pair whose private key the operator keeps; empty: a key of the sandbox's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,12 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class SandboxKeys:
-    """Both made by us before the launch: `user` lets us in, `host` proves that the machine is ours."""
+    """Made by us before the launch: `user` lets us in, `host` proves that the machine is ours.
 
-    user: KeyPair
+    `user` is None where the operator's own key pair lets us in: of that nothing is kept.
+    """
+
+    user: KeyPair | None
     host: KeyPair
 
 
@@ -75,6 +80,19 @@ class MachineState(StrEnum):
     ENDED = "ended"
 
 
+class Cause(StrEnum):
+    """Why a machine stopped or ended."""
+
+    ASKED = "asked"
+    """Somebody asked the provider for it."""
+    ITSELF = "itself"
+    """A shutdown inside the machine."""
+    SPOT = "spot"
+    """The provider took a spot machine back."""
+    PROVIDER = "provider"
+    """The provider's own trouble: no capacity, an internal error, a broken volume."""
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """The runtime's thing as last seen."""
@@ -91,6 +109,12 @@ class Machine:
     launched_at: datetime
     reason: str | None = None
     """Why it is in this state, in the provider's words, where it gives any."""
+    cause: Cause | None = None
+    """Who or what brought it to this state, as far as the provider's word for it is known."""
+    spot: bool = False
+    """The provider may take it back; it cannot be stopped."""
+    hibernates: bool = False
+    """Launched so that a stop can keep its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +127,8 @@ class LaunchOrder:
     site: Site
     image: MachineImage
     keys: SandboxKeys
+    authorized_key: str
+    """The public line that lets us in, whoever's key it is."""
 
 
 class Outcome(StrEnum):
@@ -133,3 +159,32 @@ class LaunchAttempt:
     machine_id: str | None = None
     settled_at: datetime | None = None
     """When the clear word came; a repeated attempt may launch its machine long after it was begun."""
+
+
+class RemainKind(StrEnum):
+    """What can be left behind and cost money."""
+
+    MACHINE = "machine"
+    VOLUME = "volume"
+    INTERFACE = "interface"
+
+
+@dataclass(frozen=True, slots=True)
+class Remain:
+    """A thing at the provider that carries our tags, as a sweep sees it."""
+
+    kind: RemainKind
+    id: str
+    region: str
+    sandbox_id: SandboxId
+    state: str
+    """In the provider's words."""
+    free: bool
+    """Ending it takes nothing away from anything else: any machine; a volume or interface only when it is
+    attached to nothing."""
+    keep: bool
+    """It carries the tag that spares it."""
+    born_at: datetime | None
+    """None where the provider does not say: network interfaces."""
+    build_id: str | None = None
+    """The image build that it belongs to, if it is one's."""

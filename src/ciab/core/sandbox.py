@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 from ciab.core.errors import InvalidState
 from ciab.core.ids import SandboxId
 from ciab.core.machine import Machine, MachineImage, Site
 from ciab.core.spec import Spec
-from ciab.core.states import LIVE, MOVES, State
+from ciab.core.states import LIVE, MOVES, MOVING, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,27 @@ class Failure:
     code: str
     message: str
     hint: str | None = None
+    console: str | None = None
+    """The last lines that the machine's console showed, where a machine was made and did not come up."""
+    cloud_init: str | None = None
+    """The last lines of cloud-init's log, where the machine let us in."""
+
+
+class Held(StrEnum):
+    """How a paused sandbox is held, decided when the pause was asked for."""
+
+    STOPPED = "stopped"
+    HIBERNATED = "hibernated"
+    FROZEN = "frozen"
+    """Its machine runs and its processes do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What the sandbox costs from a moment on. Dollars an hour; None: no price is known."""
+
+    usd_hour: float | None
+    since: datetime
 
 
 class InvalidTransition(InvalidState):
@@ -39,19 +61,40 @@ class Sandbox:
     ran: bool = False
     """Has once been running: a failure never destroys it any more."""
     failure: Failure | None = None
+    reason: str | None = None
+    """Why it went into this state, when nobody asked for that: idle, over budget, its lifetime."""
     site: Site | None = None
     image: MachineImage | None = None
     machine: Machine | None = None
+    held: Held | None = None
+    boot: str | None = None
+    """The boot that was hibernated; see Pulse."""
+    release: bool = False
+    """Its user deleted it and the machine is to be left to them, stopped."""
+    recovered_from: SandboxId | None = None
+    expires_at: datetime | None = None
+    """The end of its lifetime, on the clock that never jumps."""
+    meter: Meter | None = None
+    """What it costs now, on the clock of bills."""
 
-    def to(self, state: State, failure: Failure | None = None) -> "Sandbox":
-        """Move to `state`. Raises InvalidTransition when the table does not have the move."""
+    def to(self, state: State, failure: Failure | None = None, reason: str | None = None) -> "Sandbox":
+        """Move to `state`. Raises InvalidTransition when the table does not have the move.
+
+        A failure stays until another comes; a reason stays until the sandbox goes on to a state that does
+        not follow by itself.
+        """
         if state not in MOVES[self.state]:
             raise InvalidTransition(
                 f"sandbox {self.name} is {self.state} and cannot become {state}",
                 hint=_hint(self.state),
             )
+        follows = self.state in MOVING
         return replace(
-            self, state=state, failure=failure or self.failure, ran=self.ran or state is State.RUNNING
+            self,
+            state=state,
+            failure=failure or self.failure,
+            reason=reason or (self.reason if follows else None),
+            ran=self.ran or state is State.RUNNING,
         )
 
     @property

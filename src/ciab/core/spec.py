@@ -40,6 +40,8 @@ class Ec2Overrides:
     security_group_ids: tuple[str, ...] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     spot: bool | None = None
+    spot_grace_command: tuple[str, ...] = ()
+    """Run on the machine, as an argv, when the provider announces that it takes a spot machine back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +56,9 @@ class Spec:
     provisioning_scripts: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     ec2: Ec2Overrides = Ec2Overrides()
+    timeout_secs: float | None = None
+    """Its lifetime; 0: none, as far as the configuration allows that. None: as configured."""
+    idle_timeout_secs: float | None = None
+    """0: never idle. None: as configured."""
+    workspace: str | None = None
+    """The group that it belongs to; the workspace's budget is for all of them together."""

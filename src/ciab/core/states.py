@@ -35,7 +35,7 @@ _ONWARD: Mapping[State, frozenset[State]] = {
     State.PENDING: frozenset({State.CREATING}),
     State.CREATING: frozenset({State.RUNNING}),
     State.RUNNING: frozenset({State.PAUSING, State.STOPPING}),
-    State.PAUSING: frozenset({State.PAUSED}),
+    State.PAUSING: frozenset({State.PAUSED, State.RUNNING}),
     State.PAUSED: frozenset({State.STARTING, State.STOPPING}),
     State.STOPPING: frozenset({State.STOPPED}),
     State.STOPPED: frozenset({State.STARTING}),

@@ -10,6 +10,10 @@ SANDBOX_ID = "ciab-sandbox-id"
 MANAGED = "ciab-managed"
 NAME = "Name"
 OWNER = "ciab-owner"
+RELEASED = "ciab-released"
+"""On what a delete left to its user; it comes before `ciab-managed` goes."""
+KEEP = "ciab-keep"
+"""A user's word, with any value, that no sweep may take this."""
 
 OURS = frozenset({SANDBOX_ID, MANAGED, NAME, OWNER})
 """Set by us on every machine; nobody may override them."""
