@@ -74,7 +74,7 @@ class LocalRegion:
         _check_possible()
         deadline = time.monotonic() + START_SECS
         while True:
-            if region := await self._running():
+            if region := await self.running():
                 return region
             trouble = await asyncio.to_thread(self._start)
             if trouble is None:
@@ -90,7 +90,7 @@ class LocalRegion:
         pause = FIRST_PAUSE
         while True:
             began = time.monotonic()
-            if region := await self._running():
+            if region := await self.running():
                 await self._until_it_ends(region.pid)
             if time.monotonic() - began > LONGEST_PAUSE:
                 pause = FIRST_PAUSE  # it lived: this is not the same trouble over and over
@@ -107,7 +107,7 @@ class LocalRegion:
 
     async def stop(self) -> None:
         """End it in an orderly way: its machines stop, its state is saved."""
-        region = await self._running()
+        region = await self.running()
         if region is None:
             return
         ended = asyncio.create_task(_ended(region.pid))
@@ -123,7 +123,7 @@ class LocalRegion:
         ended = asyncio.create_task(_ended(pid))
         try:
             while not (await asyncio.wait({ended}, timeout=PING_SECS))[0]:
-                await self._running()  # asking is the sign of life
+                await self.running()  # asking is the sign of life
         finally:
             ended.cancel()
         self._reap()
@@ -132,7 +132,7 @@ class LocalRegion:
         if self._child:
             self._child.poll()
 
-    async def _running(self) -> Region | None:
+    async def running(self) -> Region | None:
         """The process that serves this folder, if it answers."""
         try:
             said = json.loads((self.folder / "endpoint.json").read_text())

@@ -35,14 +35,24 @@ _METHODS = {
     "TerminateInstances": "terminate_instances",
     "StopInstances": "stop_instances",
     "StartInstances": "start_instances",
+    "ModifyInstanceAttribute": "modify_instance_attribute",
+    "CreateTags": "create_tags",
+    "DeleteTags": "delete_tags",
+    "DescribeVolumes": "describe_volumes",
+    "DeleteVolume": "delete_volume",
+    "DescribeNetworkInterfaces": "describe_network_interfaces",
+    "DeleteNetworkInterface": "delete_network_interface",
     "GetConsoleOutput": "get_console_output",
     "DescribeImages": "describe_images",
     "DescribeInstanceTypes": "describe_instance_types",
+    "DescribeSubnets": "describe_subnets",
+    "DescribeSecurityGroups": "describe_security_groups",
+    "DescribeKeyPairs": "describe_key_pairs",
 }
 
 
 class Clients:
-    """Calls to EC2, SSM and STS. An async context manager that owns its connections.
+    """Calls to EC2, SSM, STS and Service Quotas. An async context manager that owns its connections.
 
     Nothing is retried here: what an error means for money is decided by who made the call. Raises what
     `errors.FOREIGN` lists.
@@ -114,10 +124,21 @@ class Clients:
 
     async def account(self, region: str) -> str:
         """The account that the credentials belong to."""
+        return (await self.identity(region))[0]
+
+    async def identity(self, region: str) -> tuple[str, str]:
+        """The account that the credentials belong to, and the ARN of who they are there."""
         client = await self._client("sts", region)
         async with asyncio.timeout(CALL_TIMEOUT):
             answer = await client.get_caller_identity()
-        return str(answer["Account"])
+        return str(answer["Account"]), str(answer.get("Arn", ""))
+
+    async def quota(self, region: str, code: str) -> float:
+        """The value of one of EC2's quotas, by Service Quotas."""
+        client = await self._client("service-quotas", region)
+        async with asyncio.timeout(CALL_TIMEOUT):
+            answer = await client.get_service_quota(ServiceCode="ec2", QuotaCode=code)
+        return float(answer["Quota"]["Value"])
 
     async def _client(self, service: str, region: str) -> Any:
         async with self._making:
