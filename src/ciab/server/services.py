@@ -2,7 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -11,6 +12,10 @@ from ciab.control.access import Access
 from ciab.control.reach import Reach
 from ciab.control.sandboxes import Sandboxes
 from ciab.core.ports import Events, Store
+
+if TYPE_CHECKING:
+    from ciab.control.costs import Costs
+    from ciab.control.reaper import Reaper
 
 
 @dataclass(slots=True)
@@ -29,6 +34,10 @@ class Services:
     sandboxes: Sandboxes
     reach: Reach
     access: Access
+    costs: "Costs"
+    reaper: "Reaper"
+    wall_of: Callable[[datetime], datetime]
+    """When a moment on the clock that never jumps is, was or will be, as people's clocks are set now."""
     troubles: Callable[[], Awaitable[Sequence[str]]]
     digest: Callable[[bytes], str]
     """A keyed digest: what it was made of cannot be guessed from it, although it may hold secrets."""

@@ -70,6 +70,11 @@ class ServerSettings(Section):
     cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         default_factory=list, description="Origins of web pages that may call the API."
     )
+    watch_interval_secs: Seconds = Field(
+        default=15,
+        description="Seconds between two looks at all sandboxes: whether their machines are as they were "
+        "left, and whether a lifetime, an idle timeout or a budget has been reached.",
+    )
     shutdown_timeout_secs: Seconds = Field(
         default=120,
         description="Longest time that cleaning up at the server's end may take. What is left then is named, "
@@ -113,6 +118,15 @@ class RuntimeSettings(Section):
     ec2: Ec2Settings = Ec2Settings()
     local: LocalSettings = LocalSettings()
 
+    @model_validator(mode="after")
+    def _spot_can_be_paused(self) -> "RuntimeSettings":
+        if self.ec2.spot and self.ec2.hibernate_on_pause:
+            raise ValueError(
+                "spot = true and hibernate_on_pause = true exclude each other: a spot instance of CIAB's "
+                "cannot be stopped, so its memory cannot be kept; set one of them to false"
+            )
+        return self
+
     @property
     def ssh_port(self) -> int:
         """The SSH port of machines; its default depends on the backend."""
@@ -120,14 +134,33 @@ class RuntimeSettings(Section):
 
 
 class BudgetSettings(Section):
-    """Limits on what machines may cost, in dollars; 0: none."""
+    """Limits on what machines may cost, in dollars; 0: none.
 
-    per_sandbox: Dollars = Field(default=0, description="Dollars that one sandbox may cost.")
+    At 80 % those who follow a sandbox are warned. When a budget is used up, the machines that it is for are
+    stopped, and no further sandbox can be made over it. What no price is known for is not counted.
+    """
+
+    per_sandbox: Dollars = Field(default=0, description="Dollars that one sandbox may cost in its life.")
     per_workspace: Dollars = Field(
-        default=0, description="Dollars that the sandboxes of one workspace may cost."
+        default=0,
+        description="Dollars that all sandboxes of one workspace may cost together, ended ones included.",
     )
     per_day: Dollars = Field(
         default=0, description="Dollars that all sandboxes together may cost in a day (UTC)."
+    )
+
+
+class ReaperSettings(Section):
+    """The sweep that ends what no live sandbox owns any more; see also `ciab gc`."""
+
+    interval_secs: Seconds = Field(default=300, description="Seconds between two sweeps.")
+    grace_secs: Seconds = Field(
+        default=600,
+        description="Nothing younger than so many seconds is taken; and a machine that the provider does not "
+        "show for so long is believed gone.",
+    )
+    max_per_sweep: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=20, description="Most that one sweep ends; the next one goes on."
     )
 
 
@@ -218,6 +251,7 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     budgets: BudgetSettings = BudgetSettings()
+    reaper: ReaperSettings = ReaperSettings()
     packer: PackerSettings = Field(default_factory=PackerSettings)
     agents: AgentsSettings = AgentsSettings()
     credentials: CredentialsSettings = CredentialsSettings()

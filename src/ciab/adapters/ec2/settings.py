@@ -144,7 +144,9 @@ class Ec2Settings(_Settings):
         default=0, description="Idle seconds after which idle_action is done; 0: never."
     )
     idle_action: Literal["pause", "stop", "terminate"] = Field(
-        default="pause", description="What happens to an idle sandbox."
+        default="pause",
+        description='What happens to an idle sandbox. "pause" and "stop" both stop its instance; a spot '
+        "instance, which cannot be stopped, is terminated instead.",
     )
     orphan_timeout_secs: Seconds = Field(
         default=86_400,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from inspect import cleandoc
 from textwrap import wrap
 from typing import Any
 
@@ -46,7 +47,7 @@ def reference() -> str:
         keys = list(keys_of(path, section))
         if not keys:
             continue
-        parts += [f"### `[{dotted(_example(path))}]`", "", (section.__doc__ or "").strip(), ""]
+        parts += [f"### `[{dotted(_example(path))}]`", "", cleandoc(section.__doc__ or ""), ""]
         parts += ["| key | default | what it does |", "|---|---|---|"]
         parts += [f"| `{key.path[-1]}` | {_shown(key)} | {_description(key)} |" for key in keys]
         parts += ["", f"By environment: `{variable_of(_example(keys[0].path))}` and so on.", ""]
