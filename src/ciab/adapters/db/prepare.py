@@ -63,10 +63,7 @@ def _prepare(connection: Connection, vault: Vault, migrations: Path) -> OwnerId:
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
-    known = _read_meta(connection)
-    _refuse_newer(connection, ScriptDirectory.from_config(config), known)
-    if KEY_CHECK in known:
-        _refuse_other_key(vault, known)
+    known = examine(connection, vault, ScriptDirectory.from_config(config))
     command.upgrade(config, "head")
     if KEY_CHECK not in known:
         owner = str(uuid.uuid4())
@@ -76,6 +73,18 @@ def _prepare(connection: Connection, vault: Vault, migrations: Path) -> OwnerId:
         row = update(meta).where(meta.c.key == "ciab_version")
         connection.execute(row.values(value=__version__.encode()))
     return OwnerId(known["owner"].decode())
+
+
+def examine(connection: Connection, vault: Vault, scripts: ScriptDirectory) -> dict[str, bytes]:
+    """What the database says of itself; nothing when it is empty. It reads only.
+
+    Raises ConfigError for another key, a newer schema, or a file that is not ours.
+    """
+    known = _read_meta(connection)
+    _refuse_newer(connection, scripts, known)
+    if KEY_CHECK in known:
+        _refuse_other_key(vault, known)
+    return known
 
 
 def seal_key_check(vault: Vault, owner: str) -> bytes:
