@@ -2,8 +2,13 @@
 
 from ciab.schema.access import SshAccessRequest
 from ciab.schema.exec import ExecRequest
+from ciab.schema.reaper import GcRequest
+from ciab.schema.sandboxes import RecoverRequest
 from ciab.schema.spec import AgentConfig, Ec2Spec, GitRepo, McpServer, SandboxSpec
 
-_REQUESTS = (SandboxSpec, GitRepo, Ec2Spec, AgentConfig, McpServer, ExecRequest, SshAccessRequest)
+_REQUESTS = (
+    *(SandboxSpec, GitRepo, Ec2Spec, AgentConfig, McpServer),
+    *(ExecRequest, SshAccessRequest, RecoverRequest, GcRequest),
+)
 
 FIELD_NAMES = sorted({name for model in _REQUESTS for name in model.model_fields})

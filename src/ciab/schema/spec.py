@@ -26,6 +26,11 @@ from ciab.schema.values import (
     Word,
 )
 
+LONGEST_SECS = 10 * 365 * 86_400
+"""Ten years: whoever asks for more did not mean seconds."""
+
+Secs = Annotated[float, Field(ge=0, le=LONGEST_SECS, allow_inf_nan=False)]
+
 
 class GitRepo(BaseModel):
     """A repository to clone while the sandbox is made."""
@@ -117,12 +122,20 @@ class Ec2Spec(BaseModel):
     security_group_ids: Annotated[list[Word], Field(max_length=16)] | None = None
     tags: dict[str, str] = {}
     spot: bool | None = None
+    spot_grace_command: Annotated[list[Argument], Field(max_length=1000)] = []
+    """Run on the machine, without a shell, when AWS announces that it takes the spot instance back."""
 
     @model_validator(mode="after")
     def _tags(self) -> Self:
         problem = tags.problem_with(self.tags)
         if problem:
             raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _program(self) -> Self:
+        if self.spot_grace_command[:1] == [""]:
+            raise ValueError("spot_grace_command: its first word names a program")
         return self
 
     def to_core(self, image: str | None) -> core.Ec2Overrides:
@@ -138,6 +151,7 @@ class Ec2Spec(BaseModel):
             security_group_ids=None if groups is None else tuple(groups),
             tags=dict(self.tags),
             spot=self.spot,
+            spot_grace_command=tuple(self.spot_grace_command),
         )
 
     @classmethod
@@ -152,6 +166,7 @@ class Ec2Spec(BaseModel):
             security_group_ids=None if groups is None else list(groups),
             tags=dict(ec2.tags),
             spot=ec2.spot,
+            spot_grace_command=list(ec2.spot_grace_command),
         )
 
 
@@ -170,8 +185,12 @@ class SandboxSpec(BaseModel):
     credentials: list[Printable] = []
     provisioning_scripts: Annotated[list[Argument], Field(max_length=100)] = []
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=64)] = {}
-    timeout_secs: Annotated[float, Field(ge=0)] | None = None
-    idle_timeout_secs: Annotated[float, Field(ge=0)] | None = None
+    timeout_secs: Secs | None = None
+    """Its lifetime; 0: none, as far as the server's configuration allows that. None: as configured."""
+    idle_timeout_secs: Secs | None = None
+    """0: never idle. None: as configured."""
+    workspace: Name | None = None
+    """The workspace whose budget it shares."""
     agent_config: AgentConfig = AgentConfig()
     ec2: Ec2Spec = Ec2Spec()
 
@@ -193,6 +212,9 @@ class SandboxSpec(BaseModel):
             provisioning_scripts=tuple(self.provisioning_scripts),
             labels=dict(self.labels),
             ec2=self.ec2.to_core(self.image),
+            timeout_secs=self.timeout_secs,
+            idle_timeout_secs=self.idle_timeout_secs,
+            workspace=self.workspace,
         )
 
     @classmethod
@@ -208,6 +230,9 @@ class SandboxSpec(BaseModel):
             provisioning_scripts=list(spec.provisioning_scripts),
             labels=dict(spec.labels),
             ec2=Ec2Spec.from_core(spec.ec2),
+            timeout_secs=spec.timeout_secs,
+            idle_timeout_secs=spec.idle_timeout_secs,
+            workspace=spec.workspace,
         )
 
     def _refuse_what_is_not_built(self) -> None:
@@ -215,8 +240,6 @@ class SandboxSpec(BaseModel):
             "credentials": bool(self.credentials),
             "git_repos.credential_id": any(repo.credential_id for repo in self.git_repos),
             "agent_config": self.agent_config != AgentConfig(),
-            "timeout_secs": bool(self.timeout_secs),
-            "idle_timeout_secs": bool(self.idle_timeout_secs),
         }
         for field, given in later.items():
             if given:
