@@ -8,15 +8,19 @@ from collections.abc import Mapping
 
 SANDBOX_ID = "ciab-sandbox-id"
 MANAGED = "ciab-managed"
+TRUE = "true"
+"""The value of MANAGED; with another one, or none, a thing is not ours to touch."""
 NAME = "Name"
 OWNER = "ciab-owner"
 RELEASED = "ciab-released"
 """On what a delete left to its user; it comes before `ciab-managed` goes."""
 KEEP = "ciab-keep"
 """A user's word, with any value, that no sweep may take this."""
+BUILD_ID = "ciab-build-id"
+"""On what belongs to an image build."""
 
-OURS = frozenset({SANDBOX_ID, MANAGED, NAME, OWNER})
-"""Set by us on every machine; nobody may override them."""
+OURS = frozenset({SANDBOX_ID, MANAGED, NAME, OWNER, RELEASED})
+"""Set by us; nobody may override them, and there must be room for all of them on every machine."""
 
 MAX_TAGS = 50
 MAX_USER_TAGS = MAX_TAGS - len(OURS)

@@ -12,6 +12,8 @@ from ciab.adapters.ec2.images import Ec2Images
 from ciab.adapters.ec2.launching import Launcher
 from ciab.adapters.ec2.limits import Limits
 from ciab.adapters.ec2.observer import INTERVAL, Observer
+from ciab.adapters.ec2.prices import Ec2Prices
+from ciab.adapters.ec2.remains import Ec2Remains
 from ciab.adapters.ec2.request import check
 from ciab.adapters.ec2.runtime import Ec2Machines
 from ciab.adapters.ec2.settings import Backend, Ec2Settings
@@ -30,6 +32,8 @@ class Ec2:
 
     machines: Ec2Machines
     images: Ec2Images
+    remains: Ec2Remains
+    prices: Ec2Prices
     home: Place
     """Backend, account and endpoint of this server; region is the default one."""
     settings: Ec2Settings
@@ -53,7 +57,12 @@ class Ec2:
         home = self.home
         return Site(
             Place(home.backend, home.account, home.endpoint, region),
-            Login(self.settings.ssh_user, self.settings.port(self.backend), self.settings.connect_address),
+            Login(
+                self.settings.ssh_user,
+                self.settings.port(self.backend),
+                self.settings.connect_address,
+                self.settings.key_pair_name,
+            ),
         )
 
 
@@ -84,8 +93,10 @@ async def connect_ec2(
         observer = await stack.enter_async_context(Observer(clients, owner, poll_interval))
         launcher = Launcher(clients, settings, owner, now)
         yield Ec2(
-            Ec2Machines(clients, observer, launcher, home, now),
+            Ec2Machines(clients, observer, launcher, owner=owner, home=home, now=now),
             Ec2Images(clients, settings, now),
+            Ec2Remains(clients),
+            Ec2Prices(settings),
             home,
             settings,
             backend,

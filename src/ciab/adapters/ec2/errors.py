@@ -48,12 +48,14 @@ _MEANINGS = {
     "Unsupported": Meaning.CAPACITY,
     "InsufficientFreeAddressesInSubnet": Meaning.CAPACITY,
     "SpotMaxPriceTooLow": Meaning.CAPACITY,
+    "UnfulfillableCapacity": Meaning.CAPACITY,
+    # the quota of spot requests only: the same machine on demand is counted elsewhere
+    "MaxSpotInstanceCountExceeded": Meaning.CAPACITY,
     "VcpuLimitExceeded": Meaning.QUOTA,
     "InstanceLimitExceeded": Meaning.QUOTA,
     "VolumeLimitExceeded": Meaning.QUOTA,
     "MaxIOPSLimitExceeded": Meaning.QUOTA,
     "NetworkInterfaceLimitExceeded": Meaning.QUOTA,
-    "MaxSpotInstanceCountExceeded": Meaning.QUOTA,
     "RequestLimitExceeded": Meaning.THROTTLED,
     "TooManyRequestsException": Meaning.THROTTLED,
     "RequestThrottled": Meaning.THROTTLED,
@@ -102,9 +104,17 @@ _HINTS = {
     "VPCIdNotSpecified": "this region has no default VPC: set subnet_id",
     "MissingInput": "this region has no default subnet: set subnet_id",
     "InvalidInstanceType": "check instance_type; not every region has every type",
+    "InvalidKeyPair": "check key_pair_name; each region has its own key pairs",
+    "AuthFailure": "make the service-linked role of spot instances once: "
+    "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
     "OperationNotPermitted": "termination protection, perhaps: switch it off, then try again",
     "IdempotentParameterMismatch": "a fault of CIAB: a repeated launch differed from its first request",
 }
+
+NOT_FOUND = frozenset(
+    {"InvalidInstanceID.NotFound", "InvalidVolume.NotFound", "InvalidNetworkInterfaceID.NotFound"}
+)
+"""What is named is gone, or not visible yet."""
 
 FOREIGN = (ClientError, BotoCoreError, ResponseParserError, HttpError, TimeoutError)
 """All that a call of aiobotocore raises."""
@@ -174,11 +184,13 @@ def fault(trying: str, error: BaseException) -> RuntimeFault:
 _QUOTAS = {
     "VcpuLimitExceeded": "Amazon EC2, running instances (vCPUs) of this type's family",
     "InstanceLimitExceeded": "Amazon EC2, running instances",
-    "MaxSpotInstanceCountExceeded": "Amazon EC2, spot instance requests of this type's family",
     "VolumeLimitExceeded": "Amazon EBS, storage of this volume type",
     "MaxIOPSLimitExceeded": "Amazon EBS, IOPS of this volume type",
     "NetworkInterfaceLimitExceeded": "Amazon VPC, network interfaces per region",
 }
+
+
+_SERVICES = {"GetCallerIdentity": "sts", "GetParameter": "ssm", "GetServiceQuota": "servicequotas"}
 
 
 def _denied(trying: str, error: BaseException) -> RuntimeRejected:
@@ -202,7 +214,7 @@ def _action(error: ClientError) -> str:
     # The message names the action when it is not the call's own: iam:PassRole, ec2:CreateTags.
     if named := re.search(r"perform: ([a-z0-9-]+:[A-Za-z]+)", str(error)):
         return named[1]
-    service = {"GetCallerIdentity": "sts", "GetParameter": "ssm"}.get(error.operation_name, "ec2")
+    service = _SERVICES.get(error.operation_name, "ec2")
     return f"{service}:{error.operation_name}"
 
 

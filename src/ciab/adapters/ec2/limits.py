@@ -25,6 +25,11 @@ _RATES = {
     "StartInstances": Rate(4, 2),
     "TerminateInstances": Rate(100, 5),
     "StopInstances": Rate(50, 5),
+    "CreateTags": Rate(100, 10),
+    "DeleteTags": Rate(100, 10),
+    "ModifyInstanceAttribute": Rate(50, 5),
+    "DeleteVolume": Rate(50, 5),
+    "DeleteNetworkInterface": Rate(50, 5),
 }
 
 

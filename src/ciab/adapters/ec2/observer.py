@@ -13,6 +13,7 @@ from typing import Self
 from ciab.adapters.ec2.clients import Clients
 from ciab.adapters.ec2.errors import translated
 from ciab.adapters.ec2.instances import machines_in
+from ciab.adapters.ec2.pages import pages
 from ciab.core import tags
 from ciab.core.errors import RuntimeFault, RuntimeUnavailable
 from ciab.core.ids import OwnerId, SandboxId
@@ -20,8 +21,6 @@ from ciab.core.machine import Machine
 
 INTERVAL = 0.3
 """Seconds from the start of one describe to the next, while somebody asks."""
-
-_PAGE = 200
 
 View = Mapping[SandboxId, Sequence[Machine]]
 """All visible machines of a region by sandbox, ended ones included."""
@@ -90,23 +89,13 @@ class Observer:
                 answer.set_result(seen)
 
     async def _describe(self, region: str) -> View:
-        # By filter, never by ids: one id that is not visible yet would fail the whole call.
         seen: dict[SandboxId, list[Machine]] = defaultdict(list)
-        more: dict[str, str] = {}
+        ours = {f"tag:{tags.OWNER}": [str(self._owner)]}
         with translated(f"look at the machines in {region}"):
-            while True:
-                answer = await self._clients.ec2(
-                    region,
-                    "DescribeInstances",
-                    Filters=[{"Name": f"tag:{tags.OWNER}", "Values": [str(self._owner)]}],
-                    MaxResults=_PAGE,
-                    **more,
-                )
+            async for answer in pages(self._clients, region, "DescribeInstances", ours):
                 for machine in machines_in(answer, region):
                     seen[machine.sandbox_id].append(machine)
-                if not answer.get("NextToken"):
-                    return dict(seen)
-                more = {"NextToken": answer["NextToken"]}
+        return dict(seen)
 
 
 def _fail(waiting: Sequence["asyncio.Future[View]"], fault: RuntimeFault) -> None:

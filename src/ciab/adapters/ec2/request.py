@@ -22,13 +22,18 @@ class Candidate:
 
     instance_type: str
     subnet_id: str | None
+    spot: bool = False
 
     def __str__(self) -> str:
-        return f"{self.instance_type} in {self.subnet_id or 'the default subnet'}"
+        kind = "spot " if self.spot else ""
+        return f"{kind}{self.instance_type} in {self.subnet_id or 'the default subnet'}"
 
 
 def candidates(spec: Spec, settings: Ec2Settings, region: str) -> Iterator[Candidate]:
-    """What may be launched, in the order of trying: each type in every subnet. The spec's own values win."""
+    """What may be launched, in the order of trying: each type in every subnet. The spec's own values win.
+
+    Where spot is wanted all of them come as spot first, and then, when there is none, on demand.
+    """
     wanted = spec.ec2
     types = (
         [wanted.instance_type] if wanted.instance_type else [settings.instance_type, *settings.instance_types]
@@ -36,9 +41,17 @@ def candidates(spec: Spec, settings: Ec2Settings, region: str) -> Iterator[Candi
     further = settings.subnet_ids if region == settings.region else []
     configured = [settings.within(region).subnet_id, *further]
     subnets = [wanted.subnet_id] if wanted.subnet_id else [subnet for subnet in configured if subnet]
-    for instance_type in dict.fromkeys(types):
-        for subnet in dict.fromkeys(subnets or [""]):
-            yield Candidate(instance_type, subnet or None)
+    for spot in [True, False] if wants_spot(spec, settings) else [False]:
+        for instance_type in dict.fromkeys(types):
+            for subnet in dict.fromkeys(subnets or [""]):
+                yield Candidate(instance_type, subnet or None, spot)
+
+
+def wants_spot(spec: Spec, settings: Ec2Settings) -> bool:
+    """Persistent ones never do: EC2 does not stop spot instances of one-time requests."""
+    if spec.persistence is Persistence.PERSISTENT:
+        return False
+    return settings.spot if spec.ec2.spot is None else spec.ec2.spot
 
 
 def check(spec: Spec, settings: Ec2Settings) -> None:
@@ -70,7 +83,7 @@ def run_instances(
         "MaxCount": 1,
         "ImageId": order.image.id,
         "InstanceType": candidate.instance_type,
-        "UserData": user_data(order.keys, order.site.login.user, order.site.login.port),
+        "UserData": _user_data(order, settings, ephemeral=ephemeral),
         # a shutdown inside an ephemeral machine ends it and its bill; a persistent one keeps its disk
         "InstanceInitiatedShutdownBehavior": "terminate" if ephemeral else "stop",
         "MetadataOptions": {
@@ -84,11 +97,20 @@ def run_instances(
     }
     if settings.iam_instance_profile:
         request["IamInstanceProfile"] = _profile(settings.iam_instance_profile)
-    if _spot(order.spec, settings):
+    if order.site.login.key_pair:
+        request["KeyName"] = order.site.login.key_pair
+    if candidate.spot:
+        # one-time and terminated when taken back: EC2 refuses hibernation together with that
         request["InstanceMarketOptions"] = _market(settings)
     elif settings.hibernate_on_pause:
         request["HibernationOptions"] = {"Configured": True}
     return request
+
+
+def _user_data(order: LaunchOrder, settings: Ec2Settings, *, ephemeral: bool) -> str:
+    login = order.site.login
+    orphan_secs = settings.orphan_timeout_secs if ephemeral else 0
+    return user_data(order.keys.host, order.authorized_key, login.user, login.port, orphan_secs)
 
 
 def _root_volume(settings: Ec2Settings) -> Request:
@@ -127,7 +149,7 @@ def _tag_specifications(order: LaunchOrder, settings: Ec2Settings, owner: OwnerI
         **settings.tags,
         **order.spec.ec2.tags,
         tags.SANDBOX_ID: str(order.sandbox_id),
-        tags.MANAGED: "true",
+        tags.MANAGED: tags.TRUE,
         tags.OWNER: str(owner),
         tags.NAME: f"ciab-{order.name}"[: tags.MAX_VALUE],
     }
@@ -138,12 +160,6 @@ def _tag_specifications(order: LaunchOrder, settings: Ec2Settings, owner: OwnerI
 
 def _profile(profile: str) -> Request:
     return {"Arn": profile} if profile.startswith("arn:") else {"Name": profile}
-
-
-def _spot(spec: Spec, settings: Ec2Settings) -> bool:
-    if spec.persistence is Persistence.PERSISTENT:
-        return False
-    return settings.spot if spec.ec2.spot is None else spec.ec2.spot
 
 
 def _market(settings: Ec2Settings) -> Request:

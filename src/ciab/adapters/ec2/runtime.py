@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from botocore.exceptions import ClientError
 
 from ciab.adapters.ec2.clients import Clients
-from ciab.adapters.ec2.errors import code_of, translated
+from ciab.adapters.ec2.errors import NOT_FOUND, code_of, translated
 from ciab.adapters.ec2.instances import FREE
 from ciab.adapters.ec2.launching import Launcher
 from ciab.adapters.ec2.observer import Observer
+from ciab.adapters.ec2.releasing import release
 from ciab.core.errors import RuntimeFault, RuntimeRejected, RuntimeUnavailable
-from ciab.core.ids import SandboxId
+from ciab.core.ids import OwnerId, SandboxId
 from ciab.core.machine import LaunchOrder, Machine, MachineState, Outcome, Place
 from ciab.core.ports import Attempts
 
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 _VISIBLE = timedelta(minutes=5)
 """Until so long after its launch EC2 may not know an instance by its id yet."""
 
-_NOT_FOUND = frozenset({"InvalidInstanceID.NotFound"})
 _WRONG_STATE = frozenset({"IncorrectInstanceState"})
 
 
@@ -33,12 +33,15 @@ class Ec2Machines:
         clients: Clients,
         observer: Observer,
         launcher: Launcher,
+        *,
+        owner: OwnerId,
         home: Place,
         now: Callable[[], datetime],
     ) -> None:
         self._clients = clients
         self._observer = observer
         self._launcher = launcher
+        self._owner = owner
         self._home = home
         self._now = now
 
@@ -70,9 +73,20 @@ class Ec2Machines:
         when there is no room for it now, RuntimeRejected when it has ended."""
         await self._move(machine, "StartInstances", "start")
 
-    async def stop(self, machine: Machine) -> None:
-        """See `Machines.stop`. Raises RuntimeRejected when it has ended or is a spot instance."""
-        await self._move(machine, "StopInstances", "stop")
+    async def stop(self, machine: Machine, *, hibernate: bool = False) -> None:
+        """See `Machines.stop`. Raises RuntimeRejected when it has ended or is a spot instance, and
+        RuntimeUnavailable while it boots: its agent for hibernation takes up to two minutes to be ready.
+
+        One that was not launched for hibernation is just stopped.
+        """
+        if hibernate and machine.hibernates:
+            await self._move(machine, "StopInstances", "hibernate", Hibernate=True)
+        else:
+            await self._move(machine, "StopInstances", "stop")
+
+    async def release(self, machine: Machine) -> None:
+        """See `Machines.release`; from then on a shutdown inside stops it too, and never ends it."""
+        await release(self._clients, machine, self._owner, self._now())
 
     async def terminate(self, sandbox_id: SandboxId, place: Place, attempts: Attempts) -> None:
         """See `Machines.terminate`. What is known is ended first; then what is not clear is made clear."""
@@ -135,7 +149,7 @@ class Ec2Machines:
             try:
                 answer = await self._clients.ec2(region, "TerminateInstances", InstanceIds=[machine_id])
             except ClientError as error:
-                if code_of(error) not in _NOT_FOUND:
+                if code_of(error) not in NOT_FOUND:
                     raise
                 if self._now() - launched_at < _VISIBLE:
                     raise RuntimeUnavailable(
@@ -150,15 +164,20 @@ class Ec2Machines:
             )
         log.info("machine terminated", extra={"action": "machine_terminated", "machine": machine_id})
 
-    async def _move(self, machine: Machine, action: str, verb: str) -> None:
+    async def _move(self, machine: Machine, action: str, verb: str, **more: bool) -> None:
         with translated(f"{verb} {machine.id} in {machine.region}"):
             try:
-                await self._clients.ec2(machine.region, action, InstanceIds=[machine.id])
+                await self._clients.ec2(machine.region, action, InstanceIds=[machine.id], **more)
             except ClientError as error:
                 code = code_of(error)
-                if code in _NOT_FOUND and self._now() - machine.launched_at < _VISIBLE:
+                if code in NOT_FOUND and self._now() - machine.launched_at < _VISIBLE:
                     raise RuntimeUnavailable(
                         f"could not {verb} {machine.id}: {machine.region} does not show it yet"
+                    ) from error
+                if code == "UnsupportedOperation" and "not ready" in str(error):
+                    raise RuntimeUnavailable(
+                        f"could not {verb} {machine.id}: it is not ready for that yet",
+                        hint="a machine can hibernate some two minutes after it was launched",
                     ) from error
                 if code not in _WRONG_STATE:
                     raise
