@@ -83,7 +83,8 @@ _MEANINGS = {
     "RequestTimeout": Meaning.UNSURE,
 }
 
-_PERMISSION = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+PERMISSION = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+"""Who we are is known, and it may not do this."""
 _NO_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -199,7 +200,7 @@ def _denied(trying: str, error: BaseException) -> RuntimeRejected:
         return RuntimeRejected(
             f"could not {trying}: no usable AWS credentials: {said}", hint=_HOW_CREDENTIALS
         )
-    if code not in _PERMISSION or not isinstance(error, ClientError):
+    if code not in PERMISSION or not isinstance(error, ClientError):
         return RuntimeRejected(
             f"could not {trying}: AWS does not accept the credentials ({code}): {said}", hint=_HOW_CREDENTIALS
         )
