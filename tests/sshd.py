@@ -43,12 +43,12 @@ def sshd(folder: Path, *config: str) -> Iterator[Sshd]:
     if SSHD is None:
         pytest.skip("no sshd here: install openssh-server")
     user = pwd.getpwuid(os.geteuid())
-    minted = keys.mint()
+    host, user_key = keys.mint_key(), keys.mint_key()
     port = _free_port()
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (
-        ("host_key", minted.host.private.reveal()),
-        ("authorized_keys", minted.user.public + "\n"),
+        ("host_key", host.private.reveal()),
+        ("authorized_keys", user_key.public + "\n"),
         ("sshd_config", "\n".join((*config, *_config(folder, port))) + "\n"),
     ):
         (folder / name).write_text(text)
@@ -59,9 +59,7 @@ def sshd(folder: Path, *config: str) -> Iterator[Sshd]:
         home.mkdir()
         flags = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
         command = ["unshare", *flags, "sh", "-c", IN_NAMESPACE, str(home), user.pw_dir, *command]
-    target = Target(
-        SandboxId(str(uuid4())), "127.0.0.1", port, user.pw_name, minted.host.public, minted.user.private
-    )
+    target = Target(SandboxId(str(uuid4())), "127.0.0.1", port, user.pw_name, host.public, user_key.private)
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:

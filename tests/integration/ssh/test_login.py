@@ -15,7 +15,7 @@ from tests.sshd import Sshd
 
 
 async def test_another_host_key_is_refused_for_good(pool: Pool, machine: Sshd) -> None:
-    target = replace(machine.target, host_key=keys.mint().host.public)
+    target = replace(machine.target, host_key=keys.mint_key().public)
     with pytest.raises(GuestFault, match="another host key") as caught:
         await pool.connect(target)
     assert caught.value.code == "ssh_error"
@@ -25,7 +25,7 @@ async def test_another_host_key_is_refused_for_good(pool: Pool, machine: Sshd) -
 
 async def test_another_user_key_is_refused(pool: Pool, machine: Sshd) -> None:
     with pytest.raises(GuestFault, match="refused our login") as caught:
-        await pool.connect(replace(machine.target, user_key=keys.mint().user.private))
+        await pool.connect(replace(machine.target, user_key=keys.mint_key().private))
     assert caught.value.code == "ssh_error"
 
 
@@ -49,7 +49,7 @@ async def test_the_operators_own_ssh_is_ignored(
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh" / "config").write_text("Host *\n  Port 1\n  User nobody\n  ProxyCommand false\n")
     (tmp_path / ".ssh" / "id_ed25519").write_text("not a key")
-    (tmp_path / ".ssh" / "known_hosts").write_text(f"* {keys.mint().host.public}\n")
+    (tmp_path / ".ssh" / "known_hosts").write_text(f"* {keys.mint_key().public}\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
     connection = await pool.connect(machine.target)
