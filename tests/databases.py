@@ -12,7 +12,7 @@ from ciab.adapters.db import open_database
 from ciab.adapters.vault import AesGcmVault, Key
 from ciab.core.ids import SandboxId
 from ciab.core.machine import KeyPair, LaunchAttempt, Place, SandboxKeys
-from ciab.core.ports import Attempts, Events, Keys, Store
+from ciab.core.ports import Anchors, Attempts, Events, Keys, Ledger, Store
 from ciab.core.sandbox import Sandbox
 from ciab.core.secret import Secret
 from ciab.core.spec import Spec
@@ -35,6 +35,10 @@ class Ports(Protocol):
     def attempts(self) -> Attempts: ...
     @property
     def events(self) -> Events: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def anchors(self) -> Anchors: ...
 
 
 def ticking() -> Callable[[], datetime]:

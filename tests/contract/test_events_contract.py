@@ -9,7 +9,7 @@ from ciab.core.ids import SandboxId
 from ciab.core.journal import Noted, StepMoved, StepStatus
 from ciab.core.sandbox import Failure, Sandbox
 from ciab.core.states import State
-from tests.databases import Ports, a_sandbox
+from tests.databases import Ports, a_sandbox, in_state
 
 
 async def take(events: AsyncIterator[StreamEvent], count: int) -> list[StreamEvent]:
@@ -34,9 +34,9 @@ async def test_a_save_shows_as_steps_then_the_change_of_state(db: Ports) -> None
     await db.store.save(sandbox.to(State.CREATING), done, Noted("note", "is no event"))
     events = await first(db, sandbox.id, 3)
     assert [(event.event_type, dict(event.data)) for event in events] == [
-        ("sandbox_state_changed", {"from": None, "to": "pending", "failure": None}),
+        ("sandbox_state_changed", {"from": None, "to": "pending", "failure": None, "reason": None}),
         ("provisioning_step", {"step": "mint_keys", "status": "done", "message": "made", "elapsed_ms": 12}),
-        ("sandbox_state_changed", {"from": "pending", "to": "creating", "failure": None}),
+        ("sandbox_state_changed", {"from": "pending", "to": "creating", "failure": None, "reason": None}),
     ]
     assert {event.sandbox_id for event in events} == {sandbox.id}
     assert events[0].timestamp <= events[1].timestamp
@@ -55,6 +55,34 @@ async def test_a_failure_is_in_the_stream(db: Ports) -> None:
     }
     assert changed.data["failure"] == told
     assert (failed.event_type, failed.data) == ("provisioning_failed", {"failure": told})
+
+
+async def test_a_reason_and_notes_for_the_user_are_in_the_stream(db: Ports) -> None:
+    sandbox = await db.store.add(in_state(a_sandbox(), State.RUNNING))
+    warned = Noted("budget_near", "80 % is spent", shown=True)
+    await db.store.save(sandbox.to(State.STOPPING, reason="over budget"), warned)
+    _, warning, stopping = await first(db, sandbox.id, 3)
+    assert (warning.event_type, dict(warning.data)) == (
+        "sandbox_warning",
+        {"code": "budget_near", "message": "80 % is spent"},
+    )
+    assert stopping.data["reason"] == "over budget"
+
+
+async def test_a_note_by_itself_is_told_only_when_it_is_to_be_shown(db: Ports) -> None:
+    sandbox, other = await db.store.add(a_sandbox()), await db.store.add(a_sandbox())
+    following = asyncio.create_task(first(db, sandbox.id, 3))
+    await db.store.note(None, Noted("orphan_ended", "i-1", shown=True))
+    await db.store.note(sandbox.id, Noted("hidden", "for the journal"))
+    await db.store.note(other.id, Noted("elsewhere", "another's", shown=True))
+    for word in ("one", "two"):
+        await db.store.note(sandbox.id, Noted(word, "look", shown=True))
+    _, *told = await following
+    assert [(event.event_type, event.data["code"]) for event in told] == [
+        ("sandbox_warning", "one"),
+        ("sandbox_warning", "two"),
+    ]
+    assert await first(db, sandbox.id, 2, after=told[0].id - 1) == told
 
 
 async def test_a_refused_save_shows_nowhere(db: Ports) -> None:

@@ -1,6 +1,7 @@
 """The ports Keys and Attempts: what every implementation must do."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,14 @@ async def test_keys_that_were_kept_first_stay(db: Ports) -> None:
     assert await db.keys.keep(sandbox.id, some_keys("first")) == some_keys("first")
     assert await db.keys.keep(sandbox.id, some_keys("second")) == some_keys("first")
     assert await db.keys.get(sandbox.id) == some_keys("first")
+
+
+async def test_of_an_operators_own_key_pair_only_the_hosts_is_kept(db: Ports) -> None:
+    sandbox = await db.store.add(a_sandbox())
+    keys = replace(some_keys(), user=None)
+    assert await db.keys.keep(sandbox.id, keys) == keys
+    assert await db.keys.keep(sandbox.id, some_keys()) == keys
+    assert await db.keys.get(sandbox.id) == keys
 
 
 async def test_two_keepers_at_once_get_the_same_keys(db: Ports) -> None:

@@ -2,17 +2,18 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from ciab.core.errors import Conflict, InvalidRequest, SandboxNotFound, StaleVersion
 from ciab.core.ids import SandboxId
 from ciab.core.journal import Noted, StepMoved, StepStatus
-from ciab.core.machine import Login, MachineImage, Site
+from ciab.core.machine import Cause, Login, Machine, MachineImage, MachineState, Site
 from ciab.core.ports import Once, Query
-from ciab.core.sandbox import Failure
+from ciab.core.sandbox import Failure, Held, Meter
 from ciab.core.secret import Secret
-from ciab.core.spec import GitRepo, Spec
+from ciab.core.spec import Ec2Overrides, GitRepo, Spec
 from ciab.core.states import ENDED, LIVE, State
 from tests.databases import PLACE, Ports, a_sandbox, in_state
 
@@ -21,7 +22,12 @@ FULL_SPEC = Spec(
     env_vars={"TOKEN": Secret("s3cret")},
     git_repos=(GitRepo(Secret("https://me:pw@example.org/r.git"), sparse_paths=("a", "b")),),
     labels={"team": "x", "kind": "y"},
+    ec2=Ec2Overrides(security_group_ids=(), spot=True, spot_grace_command=("sync", "-f", "/")),
+    timeout_secs=3600.5,
+    idle_timeout_secs=0,
+    workspace="shop",
 )
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 async def test_what_was_added_is_read_back_whole(db: Ports) -> None:
@@ -34,15 +40,37 @@ async def test_save_keeps_every_fact_and_counts_versions(db: Ports) -> None:
     sandbox = await db.store.add(a_sandbox())
     changed = replace(
         sandbox.to(State.CREATING),
-        failure=Failure("launch_machine", "ec2_error", "no", "do this"),
-        site=Site(PLACE, Login("ubuntu", 22, "public")),
+        failure=Failure("launch_machine", "ec2_error", "no", "do this", "console\n", "cloud-init's\n"),
+        reason="idle for an hour",
+        site=Site(PLACE, Login("ubuntu", 22, "public", key_pair="mine")),
         image=MachineImage("ami-1", "/dev/sda1", "x86_64", "jammy"),
+        machine=a_machine(sandbox.id),
+        held=Held.HIBERNATED,
+        boot="a boot's id",
+        release=True,
+        recovered_from=SandboxId("another"),
+        expires_at=NOON,
+        meter=Meter(0.0416, NOON + timedelta(microseconds=1)),
     )
     saved = await db.store.save(changed)
     assert saved.version == sandbox.version + 1
     assert saved.updated_at > sandbox.updated_at
     assert saved == replace(changed, version=saved.version, updated_at=saved.updated_at)
     assert await db.store.get(sandbox.id) == saved
+
+
+async def test_what_a_sandbox_no_longer_has_is_gone_after_a_save(db: Ports) -> None:
+    had = a_sandbox(held=Held.FROZEN, boot="x", release=True, reason="idle", expires_at=NOON)
+    sandbox = await db.store.add(had)
+    blank = replace(sandbox, held=None, boot=None, release=False, reason=None, expires_at=None)
+    saved = await db.store.save(blank)
+    assert await db.store.get(sandbox.id) == saved
+
+
+async def test_a_time_of_another_zone_is_the_same_moment(db: Ports) -> None:
+    there = NOON.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    sandbox = await db.store.add(a_sandbox(expires_at=there, meter=Meter(None, there)))
+    assert await db.store.get(sandbox.id) == replace(sandbox, expires_at=NOON, meter=Meter(None, NOON))
 
 
 async def test_the_slower_of_two_savers_loses_and_changes_nothing(db: Ports) -> None:
@@ -189,3 +217,42 @@ async def test_steps_have_their_last_status(db: Ports) -> None:
     )
     steps = await db.store.steps(sandbox.id)
     assert steps == {"mint_keys": StepStatus.DONE, "choose_image": StepStatus.BEGUN}
+
+
+@pytest.mark.parametrize("state", sorted(State))
+async def test_a_note_leaves_the_sandbox_as_it_is_in_any_state(db: Ports, state: State) -> None:
+    sandbox = await db.store.add(in_state(a_sandbox(), state))
+    await db.store.note(sandbox.id, Noted("alarm", "still there", shown=True))
+    assert await db.store.get(sandbox.id) == sandbox
+    assert (await db.store.save(sandbox)).version == sandbox.version + 1
+    assert await db.store.steps(sandbox.id) == {}
+
+
+async def test_a_note_about_what_no_sandbox_here_has(db: Ports) -> None:
+    sandbox = await db.store.add(a_sandbox())
+    await db.store.note(None, Noted("orphan_ended", "i-1 was nobody's", shown=True))
+    assert await db.store.get(sandbox.id) == sandbox
+
+
+async def test_a_note_about_an_unknown_sandbox_is_refused(db: Ports) -> None:
+    with pytest.raises(SandboxNotFound):
+        await db.store.note(a_sandbox().id, Noted("alarm", "about nobody"))
+
+
+def a_machine(sandbox_id: SandboxId) -> Machine:
+    return Machine(
+        id="i-1",
+        sandbox_id=sandbox_id,
+        state=MachineState.STOPPED,
+        type="t3.medium",
+        region="eu-west-1",
+        zone="eu-west-1a",
+        image="ami-1",
+        public_ip=None,
+        private_ip="10.0.0.1",
+        launched_at=NOON,
+        reason="Client.InstanceInitiatedShutdown",
+        cause=Cause.ITSELF,
+        spot=True,
+        hibernates=True,
+    )

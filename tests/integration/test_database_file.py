@@ -125,7 +125,7 @@ async def test_a_newer_database_is_refused_naming_both_versions(path: Path) -> N
     before = path.read_bytes()
     message = (await refused(path)).message
     assert "version 9.9.9, schema 0999" in message
-    assert "this is version 0.1.0, schema 0001" in message
+    assert "this is version 0.1.0, schema 0002" in message
     assert path.read_bytes() == before
 
 
@@ -133,9 +133,9 @@ async def test_a_failed_migration_leaves_the_file_as_it_was(path: Path, tmp_path
     await made(path)
     broken = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, broken)
-    (broken / "versions" / "0002_breaks.py").write_text(
+    (broken / "versions" / "0900_breaks.py").write_text(
         "from alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
+        "revision, down_revision = '0900', '0002'\n"
         "def upgrade():\n"
         "    op.execute('ALTER TABLE sandboxes ADD COLUMN half TEXT')\n"
         "    op.execute('DROP TABLE labels')\n"
@@ -153,15 +153,15 @@ async def test_a_later_migration_is_run_at_start(path: Path, tmp_path: Path) -> 
     await made(path)
     later = tmp_path / "migrations"
     shutil.copytree(MIGRATIONS, later)
-    (later / "versions" / "0002_adds.py").write_text(
+    (later / "versions" / "0900_adds.py").write_text(
         "from alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
+        "revision, down_revision = '0900', '0002'\n"
         "def upgrade():\n"
         "    op.execute('CREATE TABLE later (id INTEGER)')\n"
     )
     await asyncio.to_thread(prepare, path, VAULT, later)
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0002",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0900",)]
         assert connection.execute("SELECT count(*) FROM later").fetchall() == [(0,)]
         assert connection.execute("SELECT count(*) FROM sandboxes").fetchall() == [(1,)]
 

@@ -1,23 +1,26 @@
-"""The database in memory: store, keys, attempts and events that pass the same contract suites.
+"""The database in memory: its ports pass the same contract suites as the file's.
 
 Every call gives way to other tasks first, as a real database does: a fake that never did would hide races.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ciab.core.errors import Conflict, InvalidRequest, SandboxNotFound, StaleVersion
-from ciab.core.events import Data, StreamEvent, events_of
+from ciab.core.events import events_of
 from ciab.core.ids import OwnerId, SandboxId
-from ciab.core.journal import Entry, StepMoved, StepStatus
+from ciab.core.journal import Entry, Noted, StepMoved, StepStatus
 from ciab.core.machine import LaunchAttempt, Outcome, SandboxKeys
 from ciab.core.ports import Once, Query
 from ciab.core.sandbox import Sandbox
 from ciab.core.secret import Secret
+from ciab.core.spans import span_closed
 from ciab.core.states import State
+from ciab.testing.events import MemoryEvents
+from ciab.testing.ledger import MemoryAnchors, MemoryLedger
 
 Clock = Callable[[], datetime]
 
@@ -36,24 +39,28 @@ class StateMoved:
 
 
 class MemoryDatabase:
-    """All four ports over one memory, as the database has them over one file."""
+    """All ports over one memory, as the database has them over one file."""
 
     def __init__(self, clock: Clock = utc_now, owner: str = "00000000-0000-4000-8000-000000000001") -> None:
         self.owner = OwnerId(owner)
         self.events = MemoryEvents(clock)
         self.attempts = MemoryAttempts(clock)
         self.keys = MemoryKeys(self.attempts)
-        self.store = MemoryStore(self.events, clock)
+        self.ledger = MemoryLedger()
+        self.anchors = MemoryAnchors()
+        self.store = MemoryStore(self.events, self.ledger, clock)
 
 
 class MemoryStore:
-    """Store. `journal` is open to tests: entries and state changes by sandbox, in order."""
+    """Store. `journal` is open to tests: entries and state changes by sandbox, in order; under None what
+    was noted about no sandbox."""
 
-    def __init__(self, events: "MemoryEvents", clock: Clock = utc_now) -> None:
-        self.journal: dict[SandboxId, list[Entry | StateMoved]] = defaultdict(list)
+    def __init__(self, events: MemoryEvents, ledger: MemoryLedger, clock: Clock) -> None:
+        self.journal: dict[SandboxId | None, list[Entry | StateMoved]] = defaultdict(list)
         self._sandboxes: dict[SandboxId, Sandbox] = {}
         self._once: dict[str, tuple[str, SandboxId]] = {}
         self._events = events
+        self._ledger = ledger
         self._clock = clock
 
     async def add(self, sandbox: Sandbox, once: Once | None = None) -> Sandbox:
@@ -81,6 +88,8 @@ class MemoryStore:
         if stored.version != sandbox.version:
             raise StaleVersion(f"version {sandbox.version} of {sandbox.id}: {stored.version} is saved")
         saved = replace(sandbox, version=sandbox.version + 1, updated_at=self._clock())
+        if span := span_closed(stored.meter, saved.meter, saved.updated_at):
+            self._ledger.record(saved, span)
         self._write(stored.state, saved, entries)
         return saved
 
@@ -121,6 +130,15 @@ class MemoryStore:
         await asyncio.sleep(0)
         moved = [entry for entry in self.journal[sandbox_id] if isinstance(entry, StepMoved)]
         return {entry.step: entry.status for entry in moved}
+
+    async def note(self, sandbox_id: SandboxId | None, entry: Noted) -> None:
+        """As the port has it."""
+        await asyncio.sleep(0)
+        if sandbox_id is None:
+            self.journal[None].append(entry)
+        else:
+            sandbox = self._stored(sandbox_id)
+            self._write(sandbox.state, sandbox, [entry])
 
     def _stored(self, sandbox_id: SandboxId) -> Sandbox:
         if sandbox_id not in self._sandboxes:
@@ -199,43 +217,3 @@ class MemoryKeys:
         self._kept.pop(sandbox_id, None)
         attempts = self._attempts.all[sandbox_id]
         attempts.update({n: replace(attempt, request=Secret("")) for n, attempt in attempts.items()})
-
-
-class MemoryEvents:
-    """Events. `record` is what the store calls when it saves."""
-
-    def __init__(self, clock: Clock = utc_now) -> None:
-        self._kept: dict[SandboxId, list[StreamEvent]] = defaultdict(list)
-        self._wakers: set[asyncio.Event] = set()
-        self._last = 0
-        self._clock = clock
-
-    def record(self, sandbox_id: SandboxId, events: Sequence[tuple[str, Data]]) -> None:
-        """Keep these events of one save, and tell who follows."""
-        for event_type, data in events:
-            self._last += 1
-            self._kept[sandbox_id].append(
-                StreamEvent(self._last, sandbox_id, event_type, data, self._clock())
-            )
-        for waker in self._wakers:
-            waker.set()
-
-    async def follow(self, sandbox_id: SandboxId, after: int) -> AsyncIterator[StreamEvent]:
-        """As the port has it."""
-        waker = asyncio.Event()
-        self._wakers.add(waker)
-        try:
-            while True:
-                waker.clear()
-                for event in [event for event in self._kept[sandbox_id] if event.id > after]:
-                    after = event.id
-                    yield event
-                await waker.wait()
-        finally:
-            self._wakers.discard(waker)
-
-    async def oldest(self, sandbox_id: SandboxId) -> int | None:
-        """As the port has it."""
-        await asyncio.sleep(0)
-        kept = self._kept[sandbox_id]
-        return kept[0].id if kept else None

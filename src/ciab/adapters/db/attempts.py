@@ -6,8 +6,9 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ciab.adapters.db.encoding import to_text
 from ciab.adapters.db.engine import Sql
-from ciab.adapters.db.rows import attempt_of, attempt_values, place_of, to_text
+from ciab.adapters.db.rows import attempt_of, attempt_values, place_of
 from ciab.adapters.db.tables import attempts
 from ciab.core.ids import SandboxId
 from ciab.core.machine import LaunchAttempt, Outcome, Place

@@ -1,4 +1,4 @@
-"""A database from its start to its end: locked, checked, migrated, and open behind four ports."""
+"""A database from its start to its end: locked, checked, migrated, and open behind its ports."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,10 +10,12 @@ from pathlib import Path
 from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ciab.adapters.db.anchors import SqlAnchors
 from ciab.adapters.db.attempts import SqlAttempts
 from ciab.adapters.db.engine import Sql
 from ciab.adapters.db.events import SqlEvents
 from ciab.adapters.db.keys import SqlKeys
+from ciab.adapters.db.ledger import SqlLedger
 from ciab.adapters.db.live import Live
 from ciab.adapters.db.lock import DatabaseLock
 from ciab.adapters.db.prepare import prepare
@@ -36,6 +38,8 @@ class Database:
     keys: SqlKeys
     attempts: SqlAttempts
     events: SqlEvents
+    ledger: SqlLedger
+    anchors: SqlAnchors
     lock: DatabaseLock
     sql: Sql
 
@@ -60,9 +64,18 @@ async def open_database(
         sql = Sql(path)
         try:
             events = SqlEvents(sql, Live(await _last_event(sql)), retain_events)
-            store = SqlStore(sql, vault, events, clock)
-            attempts = SqlAttempts(sql, vault, clock)
-            yield Database(path, owner, store, SqlKeys(sql, vault), attempts, events, lock, sql)
+            yield Database(
+                path=path,
+                owner=owner,
+                store=SqlStore(sql, vault, events, clock),
+                keys=SqlKeys(sql, vault),
+                attempts=SqlAttempts(sql, vault, clock),
+                events=events,
+                ledger=SqlLedger(sql),
+                anchors=SqlAnchors(sql),
+                lock=lock,
+                sql=sql,
+            )
         finally:
             await sql.close()
     finally:

@@ -1,81 +1,31 @@
-"""Rows and values. A spec is one sealed JSON text: its environment and its URLs hold secrets."""
+"""Rows of everything but the sandboxes themselves, and the values in them."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
 
+from ciab.adapters.db.encoding import plain, to_json, to_text
 from ciab.core.events import Data, StreamEvent
 from ciab.core.ids import SandboxId
 from ciab.core.journal import Entry, StepMoved
-from ciab.core.machine import (
-    KeyPair,
-    LaunchAttempt,
-    Login,
-    Machine,
-    MachineImage,
-    MachineState,
-    Outcome,
-    Place,
-    SandboxKeys,
-    Site,
-)
-from ciab.core.ports import Vault
-from ciab.core.sandbox import Failure, Sandbox
+from ciab.core.machine import KeyPair, LaunchAttempt, Outcome, Place, SandboxKeys
+from ciab.core.ports import Anchor, Vault
 from ciab.core.secret import Secret
-from ciab.core.spec import Ec2Overrides, GitRepo, Persistence, Spec
+from ciab.core.spans import Span
 from ciab.core.states import State
 
 Values = dict[str, Any]
 
 
-def to_text(moment: datetime) -> str:
-    """A time as it stands in the database."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def sandbox_values(sandbox: Sandbox, vault: Vault) -> Values:
-    """The columns of a sandbox's row."""
-    return {
-        "id": sandbox.id,
-        "name": sandbox.name,
-        "state": sandbox.state.value,
-        "provider": sandbox.spec.agent_provider,
-        "version": sandbox.version,
-        "ran": sandbox.ran,
-        "created_at": to_text(sandbox.created_at),
-        "updated_at": to_text(sandbox.updated_at),
-        "spec": vault.seal(Secret(_to_json(sandbox.spec)), sandbox.id, "spec"),
-        "failure": _plain(sandbox.failure),
-        "site": _plain(sandbox.site),
-        "image": _plain(sandbox.image),
-        "machine": _plain(sandbox.machine),
-    }
-
-
-def sandbox_of(row: Row[Any], vault: Vault) -> Sandbox:
-    """The sandbox in a row. Raises ConfigError when the spec does not open."""
-    return Sandbox(
-        id=row.id,
-        name=row.name,
-        spec=_spec(json.loads(vault.open(row.spec, row.id, "spec").reveal())),
-        state=State(row.state),
-        created_at=datetime.fromisoformat(row.created_at),
-        updated_at=datetime.fromisoformat(row.updated_at),
-        version=row.version,
-        ran=row.ran,
-        failure=Failure(**row.failure) if row.failure else None,
-        site=Site(Place(**row.site["place"]), Login(**row.site["login"])) if row.site else None,
-        image=MachineImage(**row.image) if row.image else None,
-        machine=_machine(row.machine) if row.machine else None,
-    )
-
-
 def journal_values(
-    sandbox_id: SandboxId, at: datetime, before: State | None, after: State, entries: Sequence[Entry]
+    sandbox_id: SandboxId | None,
+    at: datetime,
+    entries: Sequence[Entry],
+    before: State | None = None,
+    after: State | None = None,
 ) -> list[Values]:
     """The journal's rows for one save: its entries, then the change of state, if there is one."""
     blank = {"before": None, "status": None, "message": None, "elapsed_ms": None}
@@ -86,7 +36,7 @@ def journal_values(
             rows.append(blank | {"kind": "step", "subject": entry.step, "message": entry.message} | own)
         else:
             rows.append(blank | {"kind": "note", "subject": entry.action, "message": entry.message})
-    if before is not after:
+    if after is not None and before is not after:
         rows.append(blank | {"kind": "state", "subject": after.value, "before": before and before.value})
     return [{"sandbox_id": sandbox_id, "at": to_text(at)} | row for row in rows]
 
@@ -98,7 +48,7 @@ def event_values(event: StreamEvent) -> Values:
         "sandbox_id": event.sandbox_id,
         "at": to_text(event.timestamp),
         "event_type": event.event_type,
-        "data": _plain(event.data),
+        "data": plain(event.data),
     }
 
 
@@ -106,6 +56,29 @@ def event_of(row: Row[Any]) -> StreamEvent:
     """The event in a row."""
     data: Data = row.data
     return StreamEvent(row.id, row.sandbox_id, row.event_type, data, datetime.fromisoformat(row.at))
+
+
+def span_values(sandbox_id: SandboxId, span: Span) -> Values:
+    """The columns of a span's row. Its times are seconds, for SQL reckons with them."""
+    return {
+        "sandbox_id": sandbox_id,
+        "since": span.since.timestamp(),
+        "until": span.until.timestamp(),
+        "usd_hour": span.usd_hour,
+    }
+
+
+def anchor_values(anchors: Mapping[str, Anchor]) -> list[Values]:
+    """A row for each."""
+    return [
+        {"name": name, "steady": to_text(anchor.steady), "wall": to_text(anchor.wall)}
+        for name, anchor in anchors.items()
+    ]
+
+
+def anchor_of(row: Row[Any]) -> Anchor:
+    """The anchor in a row."""
+    return Anchor(datetime.fromisoformat(row.steady), datetime.fromisoformat(row.wall))
 
 
 def attempt_values(attempt: LaunchAttempt, vault: Vault) -> Values:
@@ -153,56 +126,16 @@ def request_column(number: int) -> str:
 
 
 def seal_keys(keys: SandboxKeys, sandbox_id: SandboxId, vault: Vault) -> bytes:
-    """Both pairs as one sealed text."""
-    return vault.seal(Secret(_to_json(keys)), sandbox_id, "keys")
+    """Both pairs as one sealed text; the user's may be none."""
+    return vault.seal(Secret(to_json(keys)), sandbox_id, "keys")
 
 
 def open_keys(sealed: bytes, sandbox_id: SandboxId, vault: Vault) -> SandboxKeys:
     """The pairs in a sealed text."""
     pairs = json.loads(vault.open(sealed, sandbox_id, "keys").reveal())
-    return SandboxKeys(
-        **{use: KeyPair(pair["public"], Secret(pair["private"])) for use, pair in pairs.items()}
-    )
+    user = pairs["user"]
+    return SandboxKeys(user=_pair(user) if user else None, host=_pair(pairs["host"]))
 
 
-def _spec(values: Values) -> Spec:
-    repos = [
-        GitRepo(**repo | {"url": Secret(repo["url"]), "sparse_paths": tuple(repo["sparse_paths"])})
-        for repo in values["git_repos"]
-    ]
-    groups = values["ec2"]["security_group_ids"]
-    nested = {
-        "persistence": Persistence(values["persistence"]),
-        "env_vars": {name: Secret(value) for name, value in values["env_vars"].items()},
-        "git_repos": tuple(repos),
-        "provisioning_scripts": tuple(values["provisioning_scripts"]),
-        "ec2": Ec2Overrides(
-            **values["ec2"] | {"security_group_ids": None if groups is None else tuple(groups)}
-        ),
-    }
-    return Spec(**values | nested)
-
-
-def _machine(values: Values) -> Machine:
-    own = {
-        "state": MachineState(values["state"]),
-        "launched_at": datetime.fromisoformat(values["launched_at"]),
-    }
-    return Machine(**values | own)
-
-
-def _to_json(value: object) -> str:
-    return json.dumps(_plain(value))
-
-
-def _plain(value: object) -> Any:
-    """What JSON knows. It reveals secrets: its callers seal what it gives, or have none in it."""
-    if isinstance(value, Secret):
-        return value.reveal()
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
-    return to_text(value) if isinstance(value, datetime) else value
+def _pair(values: Values) -> KeyPair:
+    return KeyPair(values["public"], Secret(values["private"]))

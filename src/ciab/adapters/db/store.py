@@ -1,29 +1,30 @@
 """Sandboxes and their journal in SQLite: row, journal and events in one transaction."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, insert, select, tuple_, update
+from sqlalchemy import Row, delete, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ciab.adapters.db.engine import Sql
 from ciab.adapters.db.events import SqlEvents
-from ciab.adapters.db.rows import journal_values, sandbox_of, sandbox_values
+from ciab.adapters.db.ledger import write_span
+from ciab.adapters.db.queries import filtered, meanings
+from ciab.adapters.db.rows import journal_values
+from ciab.adapters.db.sandbox_rows import sandbox_of, sandbox_values
 from ciab.adapters.db.tables import idempotency_keys, journal, labels, sandboxes
 from ciab.core.errors import Conflict, InvalidRequest, SandboxNotFound, StaleVersion
 from ciab.core.events import StreamEvent, events_of
 from ciab.core.ids import SandboxId
-from ciab.core.journal import Entry, StepStatus
+from ciab.core.journal import Entry, Noted, StepStatus
 from ciab.core.ports import Once, Query, Vault
 from ciab.core.sandbox import Sandbox
-from ciab.core.states import ENDED, LIVE, State
+from ciab.core.spans import span_closed
+from ciab.core.states import LIVE, State
 
-_SHORTEST_PREFIX = 4
 _LONGEST_NAME = 63
-_AFTER_ANY_ID = "~"
-"""Sorts after every character that an id may have."""
 
 
 class SqlStore:
@@ -59,12 +60,15 @@ class SqlStore:
             stored = await self._row(connection, sandbox.id)
             if stored.version != sandbox.version:
                 raise StaleVersion(f"version {sandbox.version} of {sandbox.id}: {stored.version} is saved")
+            before = sandbox_of(stored, self._vault)
             values = sandbox_values(saved, self._vault)
             await connection.execute(update(sandboxes).where(sandboxes.c.id == saved.id).values(values))
-            if sandbox_of(stored, self._vault).spec.labels != saved.spec.labels:
+            if before.spec.labels != saved.spec.labels:
                 await connection.execute(delete(labels).where(labels.c.sandbox_id == saved.id))
                 await _write_labels(connection, saved)
-            return saved, await self._record(connection, State(stored.state), saved, entries)
+            if span := span_closed(before.meter, saved.meter, saved.updated_at):
+                await write_span(connection, saved.id, span)
+            return saved, await self._record(connection, before.state, saved, entries)
 
         await self._sql.write(f"save sandbox {sandbox.name}", work, then=self._tell)
         return saved
@@ -95,7 +99,7 @@ class SqlStore:
 
     async def page(self, query: Query) -> Sequence[Sandbox]:
         """As the port has it. Raises InvalidRequest when the cursor is no sandbox's id."""
-        wanted = _filtered(query)
+        wanted = filtered(query)
         if query.cursor is not None:
             place = select(sandboxes.c.created_at, sandboxes.c.id).where(sandboxes.c.id == query.cursor)
             after = await self._sql.rows("list sandboxes", place)
@@ -114,6 +118,18 @@ class SqlStore:
         )
         rows = await self._sql.rows(f"read the journal of sandbox {sandbox_id}", wanted)
         return {row.subject: StepStatus(row.status) for row in rows}
+
+    async def note(self, sandbox_id: SandboxId | None, entry: Noted) -> None:
+        """As the port has it. Raises SandboxNotFound."""
+
+        async def work(connection: AsyncConnection) -> list[StreamEvent]:
+            if sandbox_id is None:
+                await connection.execute(insert(journal), journal_values(None, self._clock(), [entry]))
+                return []
+            sandbox = sandbox_of(await self._row(connection, sandbox_id), self._vault)
+            return await self._record(connection, sandbox.state, sandbox, [entry])
+
+        await self._sql.write(f"note {entry.action}", work, then=self._events.tell)
 
     async def _row(self, connection: AsyncConnection, sandbox_id: SandboxId) -> Row[Any]:
         row = (await connection.execute(select(sandboxes).where(sandboxes.c.id == sandbox_id))).one_or_none()
@@ -134,7 +150,7 @@ class SqlStore:
         self, connection: AsyncConnection, before: State | None, after: Sandbox, entries: Sequence[Entry]
     ) -> list[StreamEvent]:
         now = self._clock()
-        if rows := journal_values(after.id, now, before, after.state, entries):
+        if rows := journal_values(after.id, now, entries, before, after.state):
             await connection.execute(insert(journal), rows)
         return await self._events.record(connection, after.id, events_of(before, after, entries), now)
 
@@ -162,32 +178,8 @@ async def _remember(connection: AsyncConnection, key: Once, sandbox_id: SandboxI
 
 
 async def _by_reference(connection: AsyncConnection, reference: str) -> Sequence[Row[Any]]:
-    for wanted in _meanings(reference):
+    for wanted in meanings(reference):
         rows: Sequence[Row[Any]] = (await connection.execute(wanted)).all()
         if rows:
             return rows
     return ()
-
-
-def _meanings(reference: str) -> Iterator[Select[Any]]:
-    """Made one by one: an id, as programs give it with every request, costs no more than its own query."""
-    yield select(sandboxes).where(sandboxes.c.id == reference)
-    newest = select(sandboxes).order_by(sandboxes.c.created_at.desc(), sandboxes.c.id.desc())
-    named = newest.where(sandboxes.c.name == reference).limit(1)
-    yield named.where(sandboxes.c.state.in_(LIVE))
-    yield named.where(sandboxes.c.state.in_(ENDED))
-    if len(reference) >= _SHORTEST_PREFIX:
-        # a range, not LIKE: it takes % and _ as they are and uses the primary key
-        yield newest.where(sandboxes.c.id.between(reference, reference + _AFTER_ANY_ID)).limit(2)
-
-
-def _filtered(query: Query) -> Select[Any]:
-    wanted = select(sandboxes).order_by(sandboxes.c.created_at.desc(), sandboxes.c.id.desc())
-    if query.states is not None:
-        wanted = wanted.where(sandboxes.c.state.in_(query.states))
-    if query.provider is not None:
-        wanted = wanted.where(sandboxes.c.provider == query.provider)
-    for key, value in query.labels.items():
-        having = select(labels.c.sandbox_id).where(labels.c.key == key, labels.c.value == value)
-        wanted = wanted.where(sandboxes.c.id.in_(having))
-    return wanted.limit(query.limit)

@@ -1,13 +1,14 @@
 """The tables. What is queried stands in plain columns; whatever may hold a secret is sealed by the Vault.
 
-Times are text, ISO 8601 in UTC with microseconds, so that they sort. The migrations make these tables;
-a test compares the two.
+Times are text, ISO 8601 in UTC with microseconds, so that they sort; those of spans are seconds since 1970,
+so that SQL can add them up. The migrations make these tables; a test compares the two.
 """
 
 from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -43,6 +44,14 @@ sandboxes = Table(
     Column("site", JSON(none_as_null=True)),
     Column("image", JSON(none_as_null=True)),
     Column("machine", JSON(none_as_null=True)),
+    Column("workspace", String),
+    Column("reason", String),
+    Column("held", String),
+    Column("boot", String),
+    Column("release", Boolean, nullable=False, server_default=text("0")),
+    Column("recovered_from", String),
+    Column("expires_at", String),
+    Column("meter", JSON(none_as_null=True)),
     Index("sandboxes_by_age", "created_at", "id"),
     Index("sandboxes_by_state", "state"),
     Index("sandboxes_by_name", "name"),
@@ -52,6 +61,7 @@ sandboxes = Table(
         unique=True,
         sqlite_where=text("state NOT IN ('terminated', 'failed')"),
     ),
+    Index("sandboxes_by_workspace", "workspace", "id", sqlite_where=text("workspace IS NOT NULL")),
 )
 
 labels = Table(
@@ -99,7 +109,7 @@ journal = Table(
     "journal",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("sandbox_id", ForeignKey("sandboxes.id"), nullable=False),
+    Column("sandbox_id", ForeignKey("sandboxes.id")),  # null: a note about something no sandbox of ours has
     Column("at", String, nullable=False),
     Column("kind", String, nullable=False),  # state, step or note
     Column("subject", String, nullable=False),  # the new state, the step's name, or the note's action
@@ -121,4 +131,24 @@ events = Table(
     Column("data", JSON, nullable=False),
     Index("events_by_sandbox", "sandbox_id", "id"),
     sqlite_autoincrement=True,
+)
+
+spans = Table(
+    "spans",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("sandbox_id", ForeignKey("sandboxes.id"), nullable=False),
+    Column("since", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("usd_hour", Float),  # null: no price was known
+    Index("spans_by_sandbox", "sandbox_id", "since", "until", "usd_hour"),
+    Index("spans_by_end", "until", "since", "usd_hour"),
+)
+
+anchors = Table(
+    "anchors",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("steady", String, nullable=False),
+    Column("wall", String, nullable=False),
 )
