@@ -39,14 +39,14 @@ class Access:
     async def grant(self, reference: str, public_key: str, seconds: float) -> Grant:
         """Let the key's owner in for `seconds`. `public_key` is a valid line in OpenSSH's format.
 
-        Raises as `Reach.connection` does, and GuestFault when the machine does not know the time.
+        Raises as `Reach.visit` does, and GuestFault when the machine does not know the time.
         """
-        sandbox, connection = await self._reach.connection(reference)
-        expires_at = self._clock() + timedelta(seconds=seconds)
-        lock = self._locks.setdefault(sandbox.id, asyncio.Lock())
-        async with lock:
-            await self._authorize(connection, public_key, expires_at)
-        return Grant(await self._reach.target(sandbox), expires_at)
+        async with self._reach.visit(reference) as (sandbox, connection):
+            expires_at = self._clock() + timedelta(seconds=seconds)
+            lock = self._locks.setdefault(sandbox.id, asyncio.Lock())
+            async with lock:
+                await self._authorize(connection, public_key, expires_at)
+            return Grant(await self._reach.target(sandbox), expires_at)
 
     async def _authorize(self, connection: Connection, public_key: str, expires_at: datetime) -> None:
         until = await _in_local_time(connection, expires_at)

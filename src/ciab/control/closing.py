@@ -2,21 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from ciab.control.listing import every
-from ciab.control.sandboxes import Sandboxes
+from ciab.control.pulses import has_pulse
+from ciab.control.reach import target_of
+from ciab.control.reaper import Reaper, Verdict
+from ciab.control.sandboxes import Sandboxes, ended
 from ciab.control.supervisor import Supervisor
 from ciab.control.work import Ports
-from ciab.core.errors import CiabError, InvalidState, SandboxNotFound
+from ciab.core.errors import CiabError, InvalidState
 from ciab.core.ids import SandboxId
-from ciab.core.machine import Machine, Place
-from ciab.core.sandbox import Sandbox
+from ciab.core.sandbox import Held, Sandbox
 from ciab.core.spec import Persistence
 from ciab.core.states import LIVE, State
 
 log = logging.getLogger(__name__)
+
+DISARM_SECS = 10.0
+"""For one machine to be told that nobody will look after it for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ async def intend_end(ports: Ports, sandboxes: Sandboxes) -> Sequence[SandboxId]:
         if goal is None or sandbox.state is goal:
             continue
         try:
-            await sandboxes.record(sandbox.id, goal)
+            await sandboxes.record(sandbox.id, _towards(goal))
             intended.append(sandbox.id)
         except InvalidState as moved:
             log.info("intent came too late", extra={"action": "intent_late", "reason": moved.message})
@@ -49,9 +54,9 @@ async def close_down(
     ports: Ports,
     sandboxes: Sandboxes,
     supervisor: Supervisor,
+    reaper: Reaper,
     *,
     intended: Collection[SandboxId],
-    places: Collection[Place],
     seconds: float,
 ) -> Sequence[Left]:
     """Carry out what `intend_end` saved, within `seconds`; then look by tag for machines that no live
@@ -65,8 +70,9 @@ async def close_down(
                 await supervisor.rest()
                 # a persistent sandbox may have become running only now
                 intended = await intend_end(ports, sandboxes)
-            for place in places:
-                strays += await _sweep(ports, place)
+            verdicts, blind = await reaper.at_end()
+            strays = [_stray(one) for one in verdicts if one.action in ("failed", "reported")]
+            strays += [Left("machines that no sandbox has", why) for why in blind]
     except TimeoutError:
         log.warning("the end took too long", extra={"action": "end_timed_out"})
     return [*[_left(sandbox) for sandbox in await every(ports.store, LIVE) if not _at_rest(sandbox)], *strays]
@@ -75,39 +81,52 @@ async def close_down(
 def _goal(sandbox: Sandbox) -> State | None:
     if sandbox.spec.persistence is Persistence.EPHEMERAL or not sandbox.ran:
         return State.TERMINATING
-    return State.STOPPING if sandbox.state is State.RUNNING else None
+    frozen = sandbox.state is State.PAUSED and sandbox.held is Held.FROZEN
+    return State.STOPPING if sandbox.state is State.RUNNING or frozen else None
+
+
+def _towards(goal: State) -> Callable[[Sandbox], Sandbox]:
+    return ended if goal is State.TERMINATING else lambda sandbox: sandbox.to(goal)
 
 
 def _at_rest(sandbox: Sandbox) -> bool:
-    return sandbox.spec.persistence is Persistence.PERSISTENT and sandbox.state in (
-        State.STOPPED,
-        State.PAUSED,
-    )
+    stopped = sandbox.state is State.STOPPED
+    paused = sandbox.state is State.PAUSED and sandbox.held is not Held.FROZEN
+    return sandbox.spec.persistence is Persistence.PERSISTENT and (stopped or paused)
 
 
-async def _sweep(ports: Ports, place: Place) -> list[Left]:
-    """End machines of sandboxes that the database knows as ended; name those it does not know."""
-    left: list[Left] = []
+async def disarm(ports: Ports) -> Sequence[Left]:
+    """Tell every ephemeral machine that runs not to end itself while nobody looks after it.
+
+    Gives those that could not be told.
+    """
+    running = [
+        sandbox
+        for sandbox in await every(ports.store, LIVE)
+        if sandbox.spec.persistence is Persistence.EPHEMERAL and has_pulse(sandbox)
+    ]
+    told = await asyncio.gather(*(_disarm(sandbox, ports) for sandbox in running))
+    return [left for left in told if left]
+
+
+async def _disarm(sandbox: Sandbox, ports: Ports) -> Left | None:
     try:
-        for machine in await ports.machines.owned(place.region):
-            left += await _end_stray(ports, place, machine)
-    except CiabError as fault:
-        left.append(Left(f"machines in {place.region}", fault.message))
-    return left
-
-
-async def _end_stray(ports: Ports, place: Place, machine: Machine) -> list[Left]:
-    try:
-        sandbox = await ports.store.get(machine.sandbox_id)
-    except SandboxNotFound:
-        return [Left(f"machine {machine.id} in {place.region}", "no sandbox of this database has it")]
-    if not sandbox.live:
-        log.warning(
-            "stray machine ended",
-            extra={"action": "stray_ended", "machine": machine.id, "sandbox": sandbox.id},
+        async with asyncio.timeout(DISARM_SECS):
+            connection = await ports.connections.connect(await target_of(sandbox, ports))
+            await connection.care.disarm()
+    except (CiabError, TimeoutError) as trouble:
+        why = trouble.message if isinstance(trouble, CiabError) else "its machine did not answer in time"
+        hours = f"{ports.policy.orphan_timeout / 3600:.1f} h"
+        return Left(
+            f"sandbox {sandbox.name} ({sandbox.id})",
+            f"it could not be told to wait, and ends itself {hours} after it last heard of us: {why}",
         )
-        await ports.machines.terminate(sandbox.id, place, ports.attempts)
-    return []
+    return None
+
+
+def _stray(verdict: Verdict) -> Left:
+    remain = verdict.remain
+    return Left(f"{remain.kind} {remain.id} in {remain.region}", verdict.reason)
 
 
 def _left(sandbox: Sandbox) -> Left:

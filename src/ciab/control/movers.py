@@ -3,18 +3,30 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ciab.control.pipeline import KNOCKING, WATCHING, Step, attempt, failure_of, provision, unwind
-from ciab.control.steps import (
-    STEPS,
-    address,
-    await_guest,
-    site,
-    still_alive,
+from ciab.control.evidence import with_evidence
+from ciab.control.machines import (
+    FREEZE,
+    HIBERNATE,
+    LOG_IN,
+    START,
+    STOP,
+    THAW,
+    await_running,
+    await_stopped,
+    compare_boots,
+    find_machine,
+    freeze,
+    remember_boot,
+    start_machine,
+    stop_machine,
+    thaw,
 )
-from ciab.control.work import Ports, Work
-from ciab.core.errors import CiabError, RuntimeRejected, RuntimeUnavailable, StepFailed
-from ciab.core.machine import Machine, MachineState
-from ciab.core.sandbox import Failure, Sandbox
+from ciab.control.pipeline import Step, attempt, failure_of, provision, unwind
+from ciab.control.steps import STEPS, await_guest
+from ciab.control.work import Work
+from ciab.core.errors import CiabError, MachineEnded, StepFailed
+from ciab.core.machine import MachineState
+from ciab.core.sandbox import Failure, Held, Sandbox
 from ciab.core.states import State as S
 
 Mover = Callable[[Sandbox, Work], Awaitable[Sandbox]]
@@ -30,53 +42,55 @@ async def begin(sandbox: Sandbox, work: Work) -> Sandbox:
     return replace(sandbox.to(S.CREATING), site=chosen)
 
 
+async def pause(sandbox: Sandbox, work: Work) -> Sandbox:
+    """Freeze its processes, or stop its machine, as was decided when it was asked for.
+
+    Processes that cannot be frozen leave it running, with the reason: nothing has changed then.
+    """
+    if sandbox.held is Held.FROZEN:
+        try:
+            sandbox = await attempt(FREEZE, freeze, sandbox, work, work.ports.limits.freeze)
+        except StepFailed as failed:
+            return replace(sandbox.to(S.RUNNING, failure_of(failed)), held=None)
+    else:
+        if sandbox.held is Held.HIBERNATED:
+            sandbox = await attempt(HIBERNATE, remember_boot, sandbox, work, work.ports.limits.freeze)
+        sandbox = await _stopped(sandbox, work)
+    return replace(sandbox.to(S.PAUSED), failure=None)
+
+
 async def stop(sandbox: Sandbox, work: Work) -> Sandbox:
     """Stop the machine and keep its disk."""
-    return (await _stopped(sandbox, work)).to(S.STOPPED)
+    return replace((await _stopped(replace(sandbox, held=None), work)).to(S.STOPPED), boot=None)
 
 
 async def start(sandbox: Sandbox, work: Work) -> Sandbox:
-    """Boot it again, at whatever address it gets. A failure stops it, disk intact, and says why."""
+    """Thaw it, or boot its machine again, at whatever address it gets.
+
+    A failure leads back to where it was, with the reason: a frozen one stays frozen, a machine that was
+    started is stopped, its disk intact.
+    """
     limits = work.ports.limits
     try:
-        sandbox = await attempt(START, start_machine, sandbox, work, limits.launch)
-        sandbox = await attempt(START, await_running, sandbox, work, limits.ready)
-        sandbox = await attempt(LOG_IN, await_guest, sandbox, work, limits.login)
+        if await _frozen(sandbox, work):
+            sandbox = await attempt(THAW, thaw, sandbox, work, limits.freeze)
+        else:
+            sandbox = await _booted(sandbox, work)
     except StepFailed as failed:
-        return (await _stopped(sandbox, work)).to(S.STOPPED, failure_of(failed))
-    return replace(sandbox.to(S.RUNNING), failure=None)
+        if isinstance(failed.cause, MachineEnded):
+            raise
+        if not await _frozen(sandbox, work):
+            sandbox = await _stopped(sandbox, work)
+        return sandbox.to(S.PAUSED if sandbox.held else S.STOPPED, failure_of(failed))
+    return replace(sandbox.to(S.RUNNING), failure=None, held=None, boot=None)
 
 
-async def stop_machine(sandbox: Sandbox, ports: Ports) -> Sandbox:
-    """Ask once; asking again is no error."""
-    await ports.connections.close(sandbox.id)
-    await ports.machines.stop(await _machine(sandbox, ports))
-    return sandbox
-
-
-async def await_stopped(sandbox: Sandbox, ports: Ports) -> Sandbox:
-    """Retried until the machine is stopped."""
-    machine = await _machine(sandbox, ports)
-    if machine.state is not MachineState.STOPPED:
-        raise RuntimeUnavailable(f"machine {machine.id} is still {machine.state}")
-    return replace(sandbox, machine=machine)
-
-
-async def start_machine(sandbox: Sandbox, ports: Ports) -> Sandbox:
-    """Ask once; asking again is no error. A machine that is still stopping is waited for."""
-    machine = await _machine(sandbox, ports)
-    if machine.state is MachineState.STOPPING:
-        raise RuntimeUnavailable(f"machine {machine.id} is still stopping")
-    await ports.machines.start(machine)
-    return sandbox
-
-
-async def await_running(sandbox: Sandbox, ports: Ports) -> Sandbox:
-    """Retried until the machine runs and has its address, which may be a new one."""
-    machine = await _machine(sandbox, ports)
-    if machine.state is MachineState.RUNNING and address(machine, sandbox):
-        return replace(sandbox, machine=machine)
-    raise RuntimeUnavailable(f"machine {machine.id} is still {machine.state}")
+async def _booted(sandbox: Sandbox, work: Work) -> Sandbox:
+    limits = work.ports.limits
+    sandbox = await attempt(START, start_machine, sandbox, work, limits.launch)
+    sandbox = await attempt(START, await_running, sandbox, work, limits.ready)
+    sandbox = await attempt(LOG_IN, await_guest, sandbox, work, limits.login)
+    return await attempt(LOG_IN, compare_boots, sandbox, work, limits.login)
 
 
 async def _stopped(sandbox: Sandbox, work: Work) -> Sandbox:
@@ -85,21 +99,29 @@ async def _stopped(sandbox: Sandbox, work: Work) -> Sandbox:
     return await attempt(STOP, await_stopped, sandbox, work, limits.launch)
 
 
-async def _machine(sandbox: Sandbox, ports: Ports) -> Machine:
-    machine = await ports.machines.find(sandbox.id, site(sandbox).place)
-    if machine is None:
-        raise RuntimeUnavailable(f"the machine of sandbox {sandbox.name} is not visible")
-    if machine.state in (MachineState.ENDING, MachineState.ENDED):
-        raise RuntimeRejected(
-            f"machine {machine.id} has been terminated: {machine.reason or 'no reason was given'}",
-            hint="delete the sandbox; its disk is gone",
-        )
-    return machine
+async def _frozen(sandbox: Sandbox, work: Work) -> bool:
+    """Whether its processes are frozen on a machine that runs: somebody may have stopped that meanwhile."""
+    if sandbox.held is not Held.FROZEN:
+        return False
+    machine = await find_machine(sandbox, work.ports)
+    return machine.state is MachineState.RUNNING
 
 
-STOP = Step("stop_machine", stop_machine, pace=WATCHING)
-START = Step("start_machine", start_machine, pace=WATCHING)
-LOG_IN = Step("start_machine", await_guest, pace=KNOCKING, check=still_alive)
+def _unless_ended(mover: Mover) -> Mover:
+    """A machine that has ended meanwhile ends its sandbox, with the reason; there is nothing left to move."""
+
+    async def move(sandbox: Sandbox, work: Work) -> Sandbox:
+        try:
+            return await mover(sandbox, work)
+        except StepFailed as failed:
+            if not isinstance(failed.cause, MachineEnded):
+                raise
+            why = failure_of(failed)
+        except MachineEnded as ended:
+            why = Failure(None, ended.code, ended.message, ended.hint)
+        return sandbox.to(S.TERMINATING, await with_evidence(why, sandbox, work.ports))
+
+    return move
 
 
 def movers_of(steps: Sequence[Step]) -> Mapping[S, Mover]:
@@ -111,13 +133,14 @@ def movers_of(steps: Sequence[Step]) -> Mapping[S, Mover]:
     async def clean_up(sandbox: Sandbox, work: Work) -> Sandbox:
         # a failed creation, a cancel, a crash and a delete all end here
         sandbox = await unwind(sandbox, work, steps)
-        return sandbox.to(S.FAILED if sandbox.failure else S.TERMINATED)
+        return sandbox.to(S.FAILED if sandbox.failure and not sandbox.reason else S.TERMINATED)
 
     return {
         S.PENDING: begin,
         S.CREATING: create,
-        S.STOPPING: stop,
-        S.STARTING: start,
+        S.PAUSING: _unless_ended(pause),
+        S.STOPPING: _unless_ended(stop),
+        S.STARTING: _unless_ended(start),
         S.TERMINATING: clean_up,
     }
 

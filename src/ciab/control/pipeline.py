@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from ciab.control.evidence import with_evidence
 from ciab.control.work import Limits, Ports, Work
 from ciab.core.errors import CiabError, GuestUnreachable, RuntimeUnavailable, StaleVersion, StepFailed
 from ciab.core.journal import StepMoved, StepStatus
@@ -70,7 +71,8 @@ async def provision(sandbox: Sandbox, work: Work, steps: Sequence[Step]) -> Sand
         except StepFailed as failed:
             moved = StepMoved(step.name, StepStatus.FAILED, failed.message, _since(began, work))
             sandbox = await store.save(sandbox, moved)
-            return sandbox.to(State.TERMINATING, failure_of(failed))
+            failure = await work.unless_recalled(with_evidence(failure_of(failed), sandbox, work.ports))
+            return sandbox.to(State.TERMINATING, failure)
         done = (StepMoved(step.name, StepStatus.DONE, step.says(sandbox), _since(began, work)),)
     return (await store.save(sandbox, *done)).to(State.RUNNING)
 

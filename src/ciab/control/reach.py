@@ -1,8 +1,10 @@
 """Reaching a running sandbox's machine: target, open connection, commands with its environment."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from ciab.control.activity import Activity
 from ciab.control.work import Ports
 from ciab.core.errors import CiabError, GuestUnreachable, InvalidState
 from ciab.core.guest import Command, Target
@@ -21,7 +23,8 @@ async def target_of(sandbox: Sandbox, ports: Ports) -> Target:
     host = sandbox.machine.public_ip if login.address == "public" else sandbox.machine.private_ip
     if host is None:
         raise GuestUnreachable(f"the machine of sandbox {sandbox.name} has no {login.address} address")
-    return Target(sandbox.id, host, login.port, login.user, keys.host.public, keys.user.private)
+    user = keys.user or await ports.named_key(login.key_pair)
+    return Target(sandbox.id, host, login.port, login.user, keys.host.public, user.private)
 
 
 def with_environment(sandbox: Sandbox, command: Command) -> Command:
@@ -32,21 +35,34 @@ def with_environment(sandbox: Sandbox, command: Command) -> Command:
 class Reach:
     """Connections to running sandboxes. Targets are remembered per version: an exec costs no key look-up."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(
+        self, ports: Ports, activity: Activity, resumed: Callable[[Sandbox], Awaitable[Sandbox]]
+    ) -> None:
         self._ports = ports
+        self._activity = activity
+        self._resumed = resumed
         self._targets: dict[SandboxId, tuple[int, Target]] = {}
 
-    async def connection(self, reference: str) -> tuple[Sandbox, Connection]:
-        """The sandbox and an open connection into it.
+    @asynccontextmanager
+    async def visit(self, reference: str) -> AsyncIterator[tuple[Sandbox, Connection]]:
+        """The sandbox and an open connection into it; it is in use, and so not idle, until this is left.
 
         Raises SandboxNotFound, InvalidState when it is not running, GuestUnreachable.
         """
-        sandbox = await self.running(reference)
-        return sandbox, await self._ports.connections.connect(await self.target(sandbox))
+        async with self.use(reference) as sandbox:
+            yield sandbox, await self._ports.connections.connect(await self.target(sandbox))
 
-    async def running(self, reference: str) -> Sandbox:
-        """The sandbox, which must be running."""
+    @asynccontextmanager
+    async def use(self, reference: str) -> AsyncIterator[Sandbox]:
+        """The sandbox, running, and in use until this is left."""
+        sandbox = await self._running(reference)
+        with self._activity.use(sandbox.id):
+            yield sandbox
+
+    async def _running(self, reference: str) -> Sandbox:
         sandbox = await self._ports.store.lookup(reference)
+        if self._ports.policy.auto_resume and _paused(sandbox):
+            sandbox = await self._resumed(sandbox)
         if sandbox.state is not State.RUNNING:
             self._targets.pop(sandbox.id, None)
             raise InvalidState(
@@ -62,6 +78,12 @@ class Reach:
         target = await target_of(sandbox, self._ports)
         self._targets[sandbox.id] = (sandbox.version, target)
         return target
+
+
+def _paused(sandbox: Sandbox) -> bool:
+    """Paused, or on its way back from it."""
+    resuming = sandbox.state is State.STARTING and sandbox.held is not None
+    return sandbox.state in (State.PAUSING, State.PAUSED) or resuming
 
 
 _HINTS: Mapping[State, str] = {

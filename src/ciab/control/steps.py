@@ -2,22 +2,25 @@
 
 from dataclasses import replace
 
+from ciab.control.fate import OVER, ensure_alive
+from ciab.control.metering import Bill, metered
 from ciab.control.pipeline import KNOCKING, WATCHING, Step
 from ciab.control.reach import target_of
 from ciab.control.setup import clone_repositories, prepare_workspace, run_scripts
 from ciab.control.work import Ports
-from ciab.core.errors import CiabError, RuntimeRejected, RuntimeUnavailable
+from ciab.core.errors import CiabError, RuntimeUnavailable
 from ciab.core.machine import LaunchOrder, Machine, MachineImage, MachineState, SandboxKeys, Site
 from ciab.core.sandbox import Sandbox
 
-GONE = frozenset({MachineState.STOPPING, MachineState.STOPPED, MachineState.ENDING, MachineState.ENDED})
-"""A machine in one of these will not come up by waiting."""
-
 
 async def mint_keys(sandbox: Sandbox, ports: Ports) -> Sandbox:
-    """Make both key pairs and save them before their first use: a repeated launch must send the same."""
+    """Make both key pairs and save them before their first use: a repeated launch must send the same.
+
+    Where the operator's own key pair lets us in, only the host's is made.
+    """
     if await ports.keys.get(sandbox.id) is None:
-        await ports.keys.keep(sandbox.id, ports.mint_keys())
+        user = None if site(sandbox).login.key_pair else ports.mint_key()
+        await ports.keys.keep(sandbox.id, SandboxKeys(user, ports.mint_key()))
     return sandbox
 
 
@@ -36,14 +39,33 @@ async def choose_image(sandbox: Sandbox, ports: Ports) -> Sandbox:
 async def launch_machine(sandbox: Sandbox, ports: Ports) -> Sandbox:
     """Make the one call that launches it, or repeat the one that was made: the attempts tell which."""
     machine = await ports.machines.launch(await _order(sandbox, ports), ports.attempts)
-    return replace(sandbox, machine=machine)
+    return metered(replace(sandbox, machine=machine), ports, Bill.RUNNING)
 
 
-async def terminate_machine(sandbox: Sandbox, ports: Ports) -> Sandbox:
-    """End every machine this sandbox may have, also those that only an unclear attempt knows of."""
+async def give_machine_up(sandbox: Sandbox, ports: Ports) -> Sandbox:
+    """End every machine this sandbox may have, also those that only an unclear attempt knows of; or leave
+    its one machine to its user, stopped, where that was the order."""
     await ports.connections.close(sandbox.id)
-    await ports.machines.terminate(sandbox.id, site(sandbox).place, ports.attempts)
-    return sandbox
+    if sandbox.release:
+        await _release(sandbox, ports)
+    else:
+        await ports.machines.terminate(sandbox.id, site(sandbox).place, ports.attempts)
+    return metered(sandbox, ports, Bill.NOTHING)
+
+
+async def _release(sandbox: Sandbox, ports: Ports) -> None:
+    """Stop it, and take our tags off once it has stopped: until then it is ours to look after."""
+    machine = await ports.machines.find(sandbox.id, site(sandbox).place)
+    if machine is None:  # released already: this is the second try, or it is not visible any more
+        if sandbox.machine:
+            await ports.machines.release(sandbox.machine)
+        return
+    if machine.state in OVER:
+        return
+    if machine.state is not MachineState.STOPPED:
+        await ports.machines.stop(machine)
+        raise RuntimeUnavailable(f"machine {machine.id} is still stopping")
+    await ports.machines.release(machine)
 
 
 async def await_machine(sandbox: Sandbox, ports: Ports) -> Sandbox:
@@ -78,15 +100,6 @@ async def still_alive(sandbox: Sandbox, ports: Ports) -> None:
         ensure_alive(machine)
 
 
-def ensure_alive(machine: Machine) -> None:
-    """Raises RuntimeRejected, with the provider's reason, for a machine that will not come up."""
-    if machine.state in GONE:
-        raise RuntimeRejected(
-            f"machine {machine.id} is {machine.state}: {machine.reason or 'no reason was given'}",
-            hint="somebody or something outside CIAB ended it, or it could not boot",
-        )
-
-
 def address(machine: Machine, sandbox: Sandbox) -> str | None:
     """The address that this sandbox is reached at, if the machine has it."""
     return machine.public_ip if site(sandbox).login.address == "public" else machine.private_ip
@@ -104,7 +117,8 @@ async def _order(sandbox: Sandbox, ports: Ports) -> LaunchOrder:
     image: MachineImage | None = sandbox.image
     if keys is None or image is None:
         raise CiabError(f"sandbox {sandbox.name} has no keys or no image to launch with")
-    return LaunchOrder(sandbox.id, sandbox.name, sandbox.spec, site(sandbox), image, keys)
+    user = keys.user or await ports.named_key(site(sandbox).login.key_pair)
+    return LaunchOrder(sandbox.id, sandbox.name, sandbox.spec, site(sandbox), image, keys, user.public)
 
 
 def _image_words(sandbox: Sandbox) -> str | None:
@@ -122,7 +136,7 @@ def _address_words(sandbox: Sandbox) -> str | None:
 STEPS = (
     Step("mint_keys", mint_keys, undo=discard_keys),
     Step("choose_image", choose_image, says=_image_words),
-    Step("launch_machine", launch_machine, undo=terminate_machine, says=_machine_words),
+    Step("launch_machine", launch_machine, undo=give_machine_up, says=_machine_words),
     Step(
         "await_machine", await_machine, limit=lambda limits: limits.ready, pace=WATCHING, says=_address_words
     ),

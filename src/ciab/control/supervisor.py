@@ -56,6 +56,11 @@ class Supervisor:
         """How many sandboxes are being driven now."""
         return len(self._driven)
 
+    async def until_rest(self, sandbox_id: SandboxId) -> None:
+        """Wait until this sandbox is not being driven."""
+        if work := self._driven.get(sandbox_id):
+            await work.over.wait()
+
     async def rest(self) -> None:
         """Wait until nothing is being driven."""
         while self._driven:
@@ -81,6 +86,7 @@ class Supervisor:
                     rest = min(rest * 2, LONGEST_REST)
         finally:
             del self._driven[sandbox_id]
+            work.over.set()
             self._rested.set()
 
     async def _move(self, sandbox_id: SandboxId, work: Work, alarm: Noted | None) -> bool:

@@ -5,9 +5,22 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ciab.control.policy import Policy
+from ciab.control.steady import Steady
 from ciab.core.errors import StaleVersion
-from ciab.core.machine import SandboxKeys, Site
-from ciab.core.ports import Attempts, Connections, Images, Keys, Machines, Store
+from ciab.core.machine import KeyPair, Site
+from ciab.core.ports import (
+    Anchors,
+    Attempts,
+    Connections,
+    Images,
+    Keys,
+    Ledger,
+    Machines,
+    Prices,
+    Remains,
+    Store,
+)
 from ciab.core.spec import Spec
 
 T = TypeVar("T")
@@ -25,6 +38,8 @@ class Limits:
     """From an address to a first SSH login."""
     setup: float = 900.0
     """For each repository and each script."""
+    freeze: float = 60.0
+    """For freezing and for thawing a machine's processes."""
     undo: float = 60.0
     """For one round of undoing; there is always another round."""
     driven: int = 64
@@ -41,14 +56,25 @@ class Ports:
     machines: Machines
     images: Images
     connections: Connections
+    remains: Remains
+    prices: Prices
+    ledger: Ledger
+    anchors: Anchors
     site_of: Callable[[Spec], Site]
-    mint_keys: Callable[[], SandboxKeys]
+    mint_key: Callable[[], KeyPair]
+    named_key: Callable[[str], Awaitable[KeyPair]]
+    """The operator's own key pair of this name. Raises ConfigError when it cannot be used."""
+    steady: Steady
+    """For lifetimes: it does not count the sleep of the server's own machine."""
+    billing: Steady
+    """For money: it does."""
     ticks: Callable[[], float]
     """A monotonic clock, in seconds."""
     sleep: Callable[[float], Awaitable[None]]
     chance: Callable[[], float]
     """A number in [0, 1), for jitter."""
     limits: Limits = Limits()
+    policy: Policy = field(default_factory=Policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +83,8 @@ class Work:
 
     ports: Ports
     recalled: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the sandbox is at rest."""
 
     async def pause(self, seconds: float) -> None:
         """Sleep, with jitter. Raises StaleVersion as soon as the intent changes."""

@@ -80,7 +80,7 @@ class Sandbox:
     def to(self, state: State, failure: Failure | None = None, reason: str | None = None) -> "Sandbox":
         """Move to `state`. Raises InvalidTransition when the table does not have the move.
 
-        A failure stays until another comes; a reason stays until the sandbox goes on to a state that does
+        A failure stays until another comes, or until it is told to end for another reason; a reason stays until the sandbox goes on to a state that does
         not follow by itself.
         """
         if state not in MOVES[self.state]:
@@ -92,7 +92,7 @@ class Sandbox:
         return replace(
             self,
             state=state,
-            failure=failure or self.failure,
+            failure=failure if state is State.TERMINATING else failure or self.failure,
             reason=reason or (self.reason if follows else None),
             ran=self.ran or state is State.RUNNING,
         )

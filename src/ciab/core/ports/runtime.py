@@ -31,6 +31,10 @@ class Attempts(Protocol):
         """All attempts of a sandbox in the order of their numbers."""
         ...
 
+    async def regions(self) -> Sequence[Place]:
+        """Every place that a launch was ever tried in."""
+        ...
+
 
 class Machines(Protocol):
     """The runtime. Raises RuntimeUnavailable (try again), CapacityUnavailable or RuntimeRejected."""
@@ -58,7 +62,8 @@ class Machines(Protocol):
 
     async def release(self, machine: Machine) -> None:
         """Leave a stopped machine, its disk and its interface to their user: tagged as released, then no
-        longer as managed, so that nothing of ours finds them any more. Released ones are no error."""
+        longer as managed, so that nothing of ours finds them any more. Released ones are no error. Raises
+        RuntimeUnavailable unless it is stopped: nobody would look after one that still runs."""
         ...
 
     async def terminate(self, sandbox_id: SandboxId, place: Place, attempts: Attempts) -> None:

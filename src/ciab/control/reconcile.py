@@ -1,0 +1,101 @@
+"""Comparing sandboxes at rest with what the provider shows of their machines."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from ciab.control.evidence import with_evidence
+from ciab.control.fate import OVER, end_of, stop_of
+from ciab.control.steps import site
+from ciab.control.work import Ports
+from ciab.core.errors import CiabError, MachineEnded, RuntimeFault, StaleVersion
+from ciab.core.ids import SandboxId
+from ciab.core.machine import Machine, MachineState
+from ciab.core.sandbox import Failure, Held, Sandbox
+from ciab.core.states import State
+
+log = logging.getLogger(__name__)
+
+_DOWN = frozenset({MachineState.STOPPING, MachineState.STOPPED})
+_UP = frozenset({MachineState.PENDING, MachineState.RUNNING})
+
+
+class Reconciler:
+    """What it has seen once it only believes when it sees it again: lookups lag behind. Ends are believed
+    at once, they never come back; absence only after the grace period. A lookup error changes nothing."""
+
+    def __init__(self, ports: Ports, wake: Callable[[SandboxId], None]) -> None:
+        self._ports = ports
+        self._wake = wake
+        self._missing_since: dict[SandboxId, float] = {}
+        self._odd: dict[SandboxId, tuple[int, MachineState]] = {}
+
+    async def compare(self, sandbox: Sandbox) -> None:
+        """Look at the machine of one sandbox at rest, and move the sandbox when that is somewhere else."""
+        try:
+            machine = await self._ports.machines.find(sandbox.id, site(sandbox).place)
+        except RuntimeFault as fault:
+            log.info("no look", extra={"action": "look_failed", "sandbox": sandbox.id, "why": fault.message})
+            return
+        changed = await self._changed(sandbox, machine)
+        if changed is None:
+            return
+        try:
+            saved = await self._ports.store.save(changed)
+        except StaleVersion:
+            return  # somebody moves it: the next look tells
+        if saved.state is not sandbox.state:
+            log.warning(
+                "machine was moved by somebody else",
+                extra={"action": "machine_moved", "sandbox": sandbox.id, "state": saved.state},
+            )
+            self._wake(sandbox.id)
+
+    async def _changed(self, sandbox: Sandbox, machine: Machine | None) -> Sandbox | None:
+        """The sandbox as it shall be now; None: as it is."""
+        if machine is None:
+            return self._absent(sandbox)
+        self._missing_since.pop(sandbox.id, None)
+        if machine.state in OVER:
+            ended = end_of(machine)
+            known = replace(sandbox, machine=machine)
+            return known.to(State.TERMINATING, await with_evidence(_failure(ended), known, self._ports))
+        up = sandbox.state is State.RUNNING or sandbox.held is Held.FROZEN
+        if machine.state in (_DOWN if up else _UP):
+            return self._odd_one(sandbox, machine, up=up)
+        if sandbox.machine and up and _address(machine) != _address(sandbox.machine):
+            return replace(sandbox, machine=machine)
+        return None
+
+    def _odd_one(self, sandbox: Sandbox, machine: Machine, *, up: bool) -> Sandbox | None:
+        """Stopped or started, and not by us: believed when it is seen for the second time."""
+        if self._odd.pop(sandbox.id, None) != (sandbox.version, machine.state):
+            self._odd[sandbox.id] = (sandbox.version, machine.state)
+            return None
+        known = replace(sandbox, machine=machine)
+        if up:
+            return known.to(State.STOPPING, _failure(stop_of(machine)))
+        return known.to(State.STARTING, reason=f"somebody outside CIAB started machine {machine.id}")
+
+    def _absent(self, sandbox: Sandbox) -> Sandbox | None:
+        now = self._ports.ticks()
+        since = self._missing_since.setdefault(sandbox.id, now)
+        if now - since < self._ports.policy.grace:
+            return None
+        machine = sandbox.machine.id if sandbox.machine else "the machine"
+        place = site(sandbox).place
+        gone = MachineEnded(
+            f"{machine} is gone: {place.region} of account {place.account} has not shown it for "
+            f"{now - since:.0f} s",
+            hint="somebody outside CIAB terminated it, or took its tags away; "
+            "'ciab sandbox recover' makes a new one from the same spec",
+        )
+        return sandbox.to(State.TERMINATING, _failure(gone))
+
+
+def _address(machine: Machine) -> tuple[str | None, str | None]:
+    return machine.public_ip, machine.private_ip
+
+
+def _failure(why: CiabError) -> Failure:
+    return Failure(None, why.code, why.message, why.hint)
