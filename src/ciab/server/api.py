@@ -15,7 +15,8 @@ from ciab.server.allowance import InFlight
 from ciab.server.auth import OPEN, Keyring
 from ciab.server.gate import Gate, OriginGate
 from ciab.server.origins import Origins
-from ciab.server.routes import access, exec, files, health, sandboxes, stream  # noqa: A004 - the noun it is
+from ciab.server.routes import access, costs, files, health, reaper, sandboxes, stream
+from ciab.server.routes import exec as commands
 from ciab.server.services import Services
 from ciab.server.sse import MEDIA_TYPE
 from ciab.server.tracing import Tracing
@@ -50,7 +51,7 @@ def make_api(services: Services, rules: Rules) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
-    for module in (health, sandboxes, exec, files, stream, access):
+    for module in (health, sandboxes, commands, files, stream, access, costs, reaper):
         app.include_router(module.router)
     errors.install(app)
     _add_layers(app, services, rules)
@@ -73,7 +74,13 @@ def _add_layers(app: FastAPI, services: Services, rules: Rules) -> None:
             allow_origins=list(rules.cors_origins),
             allow_methods=["GET", "POST", "PUT", "DELETE", "HEAD"],
             allow_headers=["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
-            expose_headers=["X-Request-ID", "X-Next-Cursor", "Link"],
+            expose_headers=[
+                "X-Request-ID",
+                "X-Next-Cursor",
+                "Link",
+                "X-CIAB-Released-Instance",
+                "X-CIAB-Notice",
+            ],
         )
     app.add_middleware(OriginGate, origins=Origins(rules.public_hosts, rules.cors_origins))
     app.add_middleware(Tracing)

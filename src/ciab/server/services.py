@@ -3,19 +3,17 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from ciab.control.access import Access
+from ciab.control.costs import Costs
 from ciab.control.reach import Reach
+from ciab.control.reaper import Reaper
 from ciab.control.sandboxes import Sandboxes
 from ciab.core.ports import Events, Store
-
-if TYPE_CHECKING:
-    from ciab.control.costs import Costs
-    from ciab.control.reaper import Reaper
 
 
 @dataclass(slots=True)
@@ -34,8 +32,8 @@ class Services:
     sandboxes: Sandboxes
     reach: Reach
     access: Access
-    costs: "Costs"
-    reaper: "Reaper"
+    costs: Costs
+    reaper: Reaper
     wall_of: Callable[[datetime], datetime]
     """When a moment on the clock that never jumps is, was or will be, as people's clocks are set now."""
     troubles: Callable[[], Awaitable[Sequence[str]]]

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, TypeVar
 
 from fastapi import Response
@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 class Streamed(Response):
     """Bytes from `source`, which is closed promptly however the answer ends, also while it is silent.
 
-    A slow client holds up its own source only. With `keepalive`, that is sent after each silence of
-    `keepalive_secs`. An error of the source leaves the answer without its end.
+    A slow client holds up its own source only. What `held` holds is let go when the answer has ended. With
+    `keepalive`, that is sent after each silence of `keepalive_secs`. An error of the source leaves the
+    answer without its end.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Streamed(Response):
         media_type: str,
         headers: Mapping[str, str] | None = None,
         *,
+        held: AsyncExitStack | None = None,
         keepalive: bytes = b"",
         keepalive_secs: float | None = None,
     ) -> None:
@@ -39,21 +41,24 @@ class Streamed(Response):
         if headers and (length := headers.get("Content-Length")):
             self.headers["content-length"] = length
         self._source = source
+        self._held = held or AsyncExitStack()
         self._keepalive = keepalive
         self._keepalive_secs = keepalive_secs
         self._sent_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The whole answer."""
-        lift(HTTPConnection(scope))
-        self._sent_at = asyncio.get_running_loop().time()
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        try:
-            async with aclosing(self._source) as source:
-                await while_connected(receive, self._send_all(source, send))
-        except CiabError as error:
-            extra = {"action": "answer_broken_off", "code": error.code, "reason": error.message}
-            log.warning("answer broken off", extra=extra)
+        async with self._held:
+            lift(HTTPConnection(scope))
+            self._sent_at = asyncio.get_running_loop().time()
+            start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            await send(start)
+            try:
+                async with aclosing(self._source) as source:
+                    await while_connected(receive, self._send_all(source, send))
+            except CiabError as error:
+                extra = {"action": "answer_broken_off", "code": error.code, "reason": error.message}
+                log.warning("answer broken off", extra=extra)
 
     async def _send_all(self, source: AsyncIterator[bytes], send: Send) -> None:
         keeping = asyncio.create_task(self._keep_alive(send)) if self._keepalive_secs else None

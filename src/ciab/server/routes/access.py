@@ -1,7 +1,7 @@
 """A way into a sandbox for the user's own SSH client: a key for a limited time, and a tunnel."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from fastapi import APIRouter, Response, WebSocket, WebSocketDisconnect
 
@@ -30,19 +30,21 @@ async def allow_ssh(reference: str, body: SshAccessRequest, services: Serving) -
 @router.websocket("/proxy")
 async def proxy(websocket: WebSocket, reference: str, services: Serving) -> None:
     """The bytes of the machine's SSH port, as binary messages in both directions."""
-    try:
-        target = await services.reach.target(await services.reach.running(reference))
-        reader, writer = await _dial(target.host, target.port)
-    except CiabError as error:
-        await websocket.send_denial_response(refusal(error))
-        return
-    try:
-        await websocket.accept()
-        await _join(websocket, reader, writer)
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+    async with AsyncExitStack() as use:
+        try:
+            sandbox = await use.enter_async_context(services.reach.use(reference))
+            target = await services.reach.target(sandbox)
+            reader, writer = await _dial(target.host, target.port)
+        except CiabError as error:
+            await websocket.send_denial_response(refusal(error))
+            return
+        try:
+            await websocket.accept()
+            await _join(websocket, reader, writer)
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 async def _dial(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

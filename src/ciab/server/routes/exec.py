@@ -1,7 +1,7 @@
 """Commands inside a sandbox, as a whole or as they happen. They end with the client that asked for them."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import cast
 
 from fastapi import APIRouter, Request, Response
@@ -30,9 +30,9 @@ CLIENT_GONE = 499
 async def run_command(reference: str, body: ExecRequest, request: Request, services: Serving) -> Response:
     """Run a command to its end."""
     command, stdin = body.to_core(), body.stdin_bytes()
-    sandbox, connection = await services.reach.connection(reference)
-    run = connection.guest.run(with_environment(sandbox, command), stdin, limit_bytes=KEPT_OUTPUT)
-    ran = await while_connected(request.receive, run)
+    async with services.reach.visit(reference) as (sandbox, connection):
+        run = connection.guest.run(with_environment(sandbox, command), stdin, limit_bytes=KEPT_OUTPUT)
+        ran = await while_connected(request.receive, run)
     if ran is None:
         return Response(status_code=CLIENT_GONE)
     return reply(ExecResult.from_core(ran, body.encoding))
@@ -47,15 +47,16 @@ async def run_command(reference: str, body: ExecRequest, request: Request, servi
 async def stream_command(reference: str, body: ExecRequest, services: Serving) -> Response:
     """Run a command and send its output as it happens."""
     command, stdin = body.to_core(), body.stdin_bytes()
-    sandbox, connection = await services.reach.connection(reference)
-    frames = _frames(connection.guest, with_environment(sandbox, command), stdin, Framer(body.encoding))
-    return Streamed(
-        frames,
-        sse.MEDIA_TYPE,
-        sse.HEADERS,
-        keepalive=sse.COMMENT,
-        keepalive_secs=services.keepalive_secs,
-    )
+    async with AsyncExitStack() as visit:
+        sandbox, connection = await visit.enter_async_context(services.reach.visit(reference))
+        return Streamed(
+            _frames(connection.guest, with_environment(sandbox, command), stdin, Framer(body.encoding)),
+            sse.MEDIA_TYPE,
+            sse.HEADERS,
+            held=visit.pop_all(),
+            keepalive=sse.COMMENT,
+            keepalive_secs=services.keepalive_secs,
+        )
 
 
 async def _frames(
