@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from ciab.core.errors import Conflict
-from ciab.core.machine import Outcome
+from ciab.core.machine import Outcome, Place
 from ciab.core.secret import Secret
-from tests.databases import Ports, a_sandbox, an_attempt, some_keys
+from tests.databases import PLACE, Ports, a_sandbox, an_attempt, some_keys
 
 
 async def test_keys_that_were_kept_first_stay(db: Ports) -> None:
@@ -67,3 +67,15 @@ async def test_an_attempt_is_never_recorded_twice(db: Ports) -> None:
     await db.attempts.begin(an_attempt(sandbox.id))
     with pytest.raises(Conflict):
         await db.attempts.begin(an_attempt(sandbox.id))
+
+
+async def test_every_place_a_launch_was_tried_in_is_known(db: Ports) -> None:
+    assert list(await db.attempts.regions()) == []
+    elsewhere = Place("ec2", "123456789012", "", "us-east-1")
+    sandbox, other = await db.store.add(a_sandbox()), await db.store.add(a_sandbox())
+    for number, place in enumerate((PLACE, elsewhere, PLACE)):
+        await db.attempts.begin(an_attempt(sandbox.id, number, place))
+    await db.attempts.begin(an_attempt(other.id, 1, elsewhere))
+    await db.attempts.settle(an_attempt(sandbox.id, 0), Outcome.REFUSED)
+    await db.keys.discard(sandbox.id)
+    assert sorted(await db.attempts.regions(), key=lambda place: place.region) == [PLACE, elsewhere]

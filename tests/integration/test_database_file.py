@@ -18,11 +18,10 @@ from ciab.adapters.db.tables import metadata
 from ciab.adapters.vault import AesGcmVault, Key
 from ciab.core.errors import ConfigError, RuntimeFault, RuntimeUnavailable
 from ciab.core.journal import Noted
-from ciab.core.machine import Outcome, Place
 from ciab.core.ports import Query
 from ciab.core.spec import Spec
 from ciab.core.states import State
-from tests.databases import KEY, PLACE, a_sandbox, an_attempt, ticking
+from tests.databases import KEY, a_sandbox, ticking
 
 VAULT = AesGcmVault(KEY)
 
@@ -236,17 +235,6 @@ async def test_many_readers_and_writers_at_once_all_get_their_turn(path: Path) -
         writes = (db.store.save(box, Noted("turn", "taken")) for box in boxes)
         assert len(await asyncio.gather(*reads, *writes)) == 320
         assert {box.version for box in await db.store.page(Query())} == {1}
-
-
-async def test_every_place_a_launch_was_tried_in_is_known(path: Path) -> None:
-    elsewhere = Place("ec2", "123456789012", "", "us-east-1")
-    async with opening(path) as db:
-        sandbox = await db.store.add(a_sandbox())
-        for number, place in enumerate((PLACE, elsewhere, PLACE)):
-            await db.attempts.begin(an_attempt(sandbox.id, number, place))
-        await db.attempts.settle(an_attempt(sandbox.id, 0), Outcome.REFUSED)
-        await db.keys.discard(sandbox.id)
-        assert list(await db.attempts.regions()) == [PLACE, elsewhere]
 
 
 async def test_a_cancelled_save_goes_on_to_its_end_and_is_told(path: Path) -> None:

@@ -63,7 +63,7 @@ OLD_SPEC = {
         "spot": None,
     },
 }
-OLD_SITE = {
+OLD_SITE: dict[str, dict[str, Any]] = {
     "place": {"backend": "ec2", "account": "123456789012", "endpoint": "", "region": "eu-west-1"},
     "login": {"user": "ubuntu", "port": 22, "address": "public"},
 }

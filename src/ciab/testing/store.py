@@ -6,14 +6,14 @@ Every call gives way to other tasks first, as a real database does: a fake that 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 
 from ciab.core.errors import Conflict, InvalidRequest, SandboxNotFound, StaleVersion
 from ciab.core.events import events_of
 from ciab.core.ids import OwnerId, SandboxId
 from ciab.core.journal import Entry, Noted, StepMoved, StepStatus
-from ciab.core.machine import LaunchAttempt, Outcome, SandboxKeys
+from ciab.core.machine import LaunchAttempt, Outcome, Place, SandboxKeys
 from ciab.core.ports import Once, Query
 from ciab.core.sandbox import Sandbox
 from ciab.core.secret import Secret
@@ -192,6 +192,12 @@ class MemoryAttempts:
         """As the port has it."""
         await asyncio.sleep(0)
         return [attempt for _, attempt in sorted(self.all[sandbox_id].items())]
+
+    async def regions(self) -> Sequence[Place]:
+        """As the port has it."""
+        await asyncio.sleep(0)
+        places = {attempt.place for attempts in self.all.values() for attempt in attempts.values()}
+        return sorted(places, key=astuple)
 
 
 class MemoryKeys:

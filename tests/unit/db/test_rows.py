@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from ciab.adapters.db import rows, sandbox_rows
 from ciab.adapters.db.encoding import to_text
 from ciab.adapters.vault import AesGcmVault, Key
+from ciab.core.ids import SandboxId
 from ciab.core.machine import LaunchAttempt, SandboxKeys
 from ciab.core.sandbox import Sandbox
 from ciab.core.secret import Secret
 from ciab.core.spec import Spec
 
 VAULT = AesGcmVault(Key(b"k" * 32))
+ID = SandboxId("id")
 
 micros = st.integers(min_value=0, max_value=7_000_000_000_000_000)
 moments = micros.map(lambda since: datetime.fromtimestamp(0, UTC) + timedelta(microseconds=since))
@@ -46,7 +48,7 @@ def test_an_attempt_goes_round(attempt: LaunchAttempt) -> None:
 @given(st.from_type(SandboxKeys))
 @settings(max_examples=30)
 def test_keys_go_round(keys: SandboxKeys) -> None:
-    assert rows.open_keys(rows.seal_keys(keys, "id", VAULT), "id", VAULT) == keys
+    assert rows.open_keys(rows.seal_keys(keys, ID, VAULT), ID, VAULT) == keys
 
 
 @given(st.builds(Sandbox, spec=st.builds(Spec, env_vars=st.just({"KEY": Secret("tellnobody")}))))

@@ -48,7 +48,7 @@ class SqlAttempts:
         return [attempt_of(row, self._vault) for row in rows]
 
     async def regions(self) -> Sequence[Place]:
-        """Every place a launch was ever tried in: where machines of this installation may be found."""
+        """As the port has it."""
         columns = attempts.c["backend", "account", "endpoint", "region"]
         wanted = select(*columns).distinct().order_by(*columns)
         return [place_of(row) for row in await self._sql.rows("read where sandboxes were launched", wanted)]
