@@ -13,6 +13,7 @@ from posixpath import join, normpath
 from ciab.core.errors import CiabError, InvalidRequest
 from ciab.core.guest import Command, Exit, Output, Ran, Target
 from ciab.core.ids import SandboxId
+from ciab.testing.care import FakeCare
 from ciab.testing.files import FakeFiles
 
 
@@ -107,10 +108,11 @@ PROGRAMS: Mapping[str, Program] = {
 class FakeGuest:
     """The port Guest. `ran` lists every command in the order of their starts."""
 
-    def __init__(self, files: FakeFiles, programs: Mapping[str, Program]) -> None:
+    def __init__(self, files: FakeFiles, programs: Mapping[str, Program], care: FakeCare) -> None:
         self.ran: list[Command] = []
         self.ended = 0
         """How many of them are over, by themselves or because nobody wanted them any more."""
+        self._care = care
         self._files = files
         self._programs = programs
 
@@ -144,14 +146,22 @@ class FakeGuest:
             self._files,
         )
         self.ran.append(command)
+        goes_on = asyncio.Event()
+        goes_on.set()
+        self._care.running.add(goes_on)
         running = asyncio.create_task(self._play(call, command.timeout))
         running.add_done_callback(lambda _: printed.put_nowait(None))
         try:
-            while (item := await printed.get()) is not None:
+            while True:
+                item = await printed.get()
+                await goes_on.wait()  # what a frozen command did meanwhile, nobody sees before it is thawed
+                if item is None:
+                    break
                 yield item
             code = await running
             yield Exit(124 if code is None else code, 0, timed_out=code is None)
         finally:
+            self._care.running.discard(goes_on)
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
@@ -188,9 +198,10 @@ class FakeGuest:
 class FakeConnection:
     """The port Connection."""
 
-    def __init__(self, files: FakeFiles, programs: Mapping[str, Program]) -> None:
+    def __init__(self, files: FakeFiles, programs: Mapping[str, Program], care: FakeCare) -> None:
         self.files = files
-        self.guest = FakeGuest(files, programs)
+        self.guest = FakeGuest(files, programs, care)
+        self.care = care
 
 
 class FakeConnections:
@@ -211,6 +222,11 @@ class FakeConnections:
         self._programs = {**PROGRAMS, **(programs or {})}
         self._open: dict[SandboxId, tuple[Target, FakeConnection]] = {}
         self._files: dict[SandboxId, FakeFiles] = {}
+        self._cares: dict[SandboxId, FakeCare] = {}
+
+    def care(self, sandbox_id: SandboxId) -> FakeCare:
+        """What care is taken of a sandbox's machine, also before it is first connected to."""
+        return self._cares.setdefault(sandbox_id, FakeCare())
 
     async def connect(self, target: Target) -> FakeConnection:
         """As the port has it."""
@@ -221,7 +237,7 @@ class FakeConnections:
         if connection is None or known != target:
             self.logins[target.sandbox_id] = self.logins.get(target.sandbox_id, 0) + 1
             files = self._files.setdefault(target.sandbox_id, FakeFiles(f"/home/{target.user}"))
-            connection = FakeConnection(files, self._programs)
+            connection = FakeConnection(files, self._programs, self.care(target.sandbox_id))
             self._open[target.sandbox_id] = (target, connection)
         return connection
 
