@@ -17,17 +17,24 @@ from fastapi import FastAPI
 
 from ciab.adapters.db import Database, open_database
 from ciab.adapters.ec2.connect import Ec2, check_account, connect_ec2
-from ciab.adapters.ssh.keys import mint
+from ciab.adapters.ssh.keys import mint_key, named_key
 from ciab.adapters.ssh.pool import Pool
 from ciab.adapters.vault import AesGcmVault, Key, load_keys
 from ciab.adapters.vault.key import LoadedKeys
 from ciab.agents import AVAILABLE
 from ciab.control.access import Access
+from ciab.control.activity import Activity
+from ciab.control.costs import Costs
 from ciab.control.listing import every
 from ciab.control.names import name_from
+from ciab.control.policy import Budgets, Policy
 from ciab.control.reach import Reach
+from ciab.control.reaper import Reaper
+from ciab.control.reconcile import Reconciler
 from ciab.control.sandboxes import Sandboxes
+from ciab.control.steady import Steady
 from ciab.control.supervisor import Supervisor
+from ciab.control.watch import Watch
 from ciab.control.work import Limits, Ports
 from ciab.core.ids import SandboxId
 from ciab.core.ports import Connections
@@ -63,6 +70,8 @@ class Outside:
     ec2: Ec2
     local: Local | None
     connections: Connections
+    steady: Steady
+    billing: Steady
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -81,6 +90,8 @@ class Parts:
     ports: Ports
     supervisor: Supervisor
     sandboxes: Sandboxes
+    watch: Watch
+    reaper: Reaper
     closing: Closing
     in_flight: InFlight
     api: FastAPI
@@ -116,7 +127,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
             raise
         pool = Pool()
         stack.push_async_callback(pool.close_all)
-        yield _wired(Outside(settings, keys, database, ec2, local, pool))
+        steady = Steady(time.monotonic, _now, await database.anchors.get("steady"))
+        billing = Steady(_since_boot, _now, await database.anchors.get("billing"))
+        yield _wired(Outside(settings, keys, database, ec2, local, pool, steady, billing))
 
 
 async def _open_local(settings: Settings) -> Local | None:
@@ -141,19 +154,30 @@ async def _connected(settings: Settings, database: Database, local: Local | None
 def _wired(outside: Outside) -> Parts:
     ports = _ports(outside)
     supervisor = Supervisor(ports)
+    costs = Costs(ports)
+    activity = Activity(ports.ticks)
     sandboxes = Sandboxes(
-        ports.store,
+        ports,
         supervisor,
+        costs,
         agents=_agents(outside.settings),
         check=ports.site_of,
         clock=_now,
         new_id=lambda: SandboxId(str(uuid4())),
         new_name=lambda: name_from(secrets.randbits(32)),
     )
-    services = _services(outside, ports, sandboxes)
+    reaper = Reaper(ports, outside.database.owner, outside.ec2.home)
+    watch = Watch(ports, sandboxes, costs, activity, Reconciler(ports, supervisor.wake))
+    services = _services(
+        outside,
+        sandboxes,
+        reach=Reach(ports, activity, sandboxes.resumed),
+        costs=costs,
+        reaper=reaper,
+    )
     rules = _rules(outside.settings)
     api = make_api(services, rules)
-    return Parts(outside, ports, supervisor, sandboxes, services.closing, rules.in_flight, api)
+    return Parts(outside, ports, supervisor, sandboxes, watch, reaper, services.closing, rules.in_flight, api)
 
 
 def _ports(outside: Outside) -> Ports:
@@ -165,28 +189,40 @@ def _ports(outside: Outside) -> Ports:
         machines=ec2.machines,
         images=ec2.images,
         connections=outside.connections,
+        remains=ec2.remains,
+        prices=ec2.prices,
+        ledger=database.ledger,
+        anchors=database.anchors,
         site_of=ec2.site_of,
-        mint_keys=mint,
+        mint_key=mint_key,
+        named_key=named_key,
+        steady=outside.steady,
+        billing=outside.billing,
         ticks=time.monotonic,
         sleep=asyncio.sleep,
         chance=SystemRandom().random,
         limits=limits_of(outside.settings),
+        policy=policy_of(outside.settings),
     )
 
 
-def _services(outside: Outside, ports: Ports, sandboxes: Sandboxes) -> Services:
-    reach = Reach(ports)
+def _services(
+    outside: Outside, sandboxes: Sandboxes, *, reach: Reach, costs: Costs, reaper: Reaper
+) -> Services:
     ec2 = outside.ec2
     readiness = Readiness(
         Check("the database", outside.database.check, DATABASE_GOOD_FOR),
         Check("the runtime", lambda: ec2.machines.owned(ec2.home.region), RUNTIME_GOOD_FOR),
     )
     return Services(
-        store=ports.store,
+        store=outside.database.store,
         events=outside.database.events,
         sandboxes=sandboxes,
         reach=reach,
         access=Access(reach, _now),
+        costs=costs,
+        reaper=reaper,
+        wall_of=outside.steady.wall_of,
         troubles=readiness.troubles,
         digest=_digest_with(outside.keys.keys[0]),
         backend=ec2.backend,
@@ -202,6 +238,26 @@ def limits_of(settings: Settings) -> Limits:
         ready=ec2.instance_ready_timeout_secs,
         login=ec2.ssh_timeout_secs,
         setup=settings.provisioning.timeout_secs,
+    )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What the configuration says about lives, idleness, money and sweeps."""
+    ec2, budgets, sweeps = settings.runtime.ec2, settings.budgets, settings.reaper
+    return Policy(
+        stop_on_pause=ec2.stop_on_pause,
+        hibernate_on_pause=ec2.hibernate_on_pause,
+        auto_resume=ec2.auto_resume,
+        terminate_on_delete=ec2.terminate_on_delete,
+        max_lifetime=ec2.max_lifetime_secs,
+        idle_timeout=ec2.idle_timeout_secs,
+        idle_action=ec2.idle_action,
+        orphan_timeout=ec2.orphan_timeout_secs,
+        budgets=Budgets(budgets.per_sandbox, budgets.per_workspace, budgets.per_day),
+        watch_interval=settings.server.watch_interval_secs,
+        sweep_interval=sweeps.interval_secs,
+        grace=sweeps.grace_secs,
+        max_per_sweep=sweeps.max_per_sweep,
     )
 
 
@@ -223,6 +279,11 @@ def _digest_with(key: Key) -> Callable[[bytes], str]:
     """HMAC under a key of its own: a digest in the database does not let anybody guess at secrets."""
     own = hmac.digest(key.material, b"ciab: digests of requests", hashlib.sha256)
     return lambda data: hmac.new(own, data, hashlib.sha256).hexdigest()
+
+
+def _since_boot() -> float:
+    """Seconds that no correction of the time touches, the sleep of this machine counted."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def _now() -> datetime:

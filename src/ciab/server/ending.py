@@ -3,12 +3,11 @@
 import asyncio
 import signal
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from ciab.control.closing import Left, close_down, intend_end
+from ciab.control.closing import Left, close_down, disarm, intend_end
 from ciab.control.listing import every
 from ciab.core.ids import SandboxId
-from ciab.core.machine import Place
 from ciab.core.states import LIVE, State
 from ciab.server.app import Parts
 from ciab.server.local import ORPHAN_SECS
@@ -52,15 +51,14 @@ async def end(parts: Parts, orders: Orders, say: Say) -> int:
     live = await every(parts.ports.store, LIVE)
     if orders.keep or parts.outside.settings.runtime.ec2.on_shutdown == "keep":
         say(_kept(parts, len(live)))
+        untold = await disarm(parts.ports) if parts.ports.policy.orphan_timeout else ()
+        for one in untold:
+            say(f"warning: {one.what}: {one.why}")
         return 0
-    home = parts.outside.ec2.home
-    # every region ever used: a machine of a sandbox that has ended may have been left in any of them
-    used = await parts.outside.database.attempts.regions()
-    places = {home, *(place for place in used if replace(place, region=home.region) == home)}
     intended = await intend_end(parts.ports, parts.sandboxes)
     if live:
         say(f"ending: {_count(len(live))} to take down; once more ends at once")
-    left = await _close(parts, intended, places, orders, say)
+    left = await _close(parts, intended, orders, say)
     if left is None:
         say("ended at once: what is left is recorded, and the next start goes on with it")
         return 1
@@ -72,7 +70,7 @@ async def end(parts: Parts, orders: Orders, say: Say) -> int:
 
 
 async def _close(
-    parts: Parts, intended: Collection[SandboxId], places: Collection[Place], orders: Orders, say: Say
+    parts: Parts, intended: Collection[SandboxId], orders: Orders, say: Say
 ) -> Collection[Left] | None:
     seconds = parts.outside.settings.server.shutdown_timeout_secs
     closing = asyncio.create_task(
@@ -80,8 +78,8 @@ async def _close(
             parts.ports,
             parts.sandboxes,
             parts.supervisor,
+            parts.reaper,
             intended=intended,
-            places=places,
             seconds=seconds,
         )
     )

@@ -66,6 +66,7 @@ async def _run(parts: Parts, listener: socket.socket, orders: Orders, say: Say) 
     local = parts.outside.local
     async with asyncio.TaskGroup() as group:
         background = [group.create_task(parts.supervisor.run(supervised))]
+        watching = [group.create_task(one.run()) for one in (parts.watch, parts.reaper)]
         if local:
             background.append(group.create_task(local.keeper.watch(say)))
         await supervised.wait()
@@ -76,6 +77,8 @@ async def _run(parts: Parts, listener: socket.socket, orders: Orders, say: Say) 
             say(line)
         parts.outside.database.lock.publish(host, port)  # last: whoever waits for it finds all of that said
         await orders.end.wait()
+        for task in watching:  # from here on nothing is decided but by the end
+            task.cancel()
         code = await end(parts, orders, say)
         parts.in_flight.cut()
         http.should_exit = True
