@@ -23,6 +23,8 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str]
+    """Names in any case."""
 
 
 class Connection:
@@ -74,7 +76,7 @@ class Connection:
             read_secs=read_secs,
             also=also,
         ) as response:
-            return Answer(response.status_code, await response.aread())
+            return Answer(response.status_code, await response.aread(), response.headers)
 
     @asynccontextmanager
     async def stream(
