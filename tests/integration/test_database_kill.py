@@ -1,4 +1,4 @@
-"""kill -9 of a process that writes: row, journal and events agree, and nothing acknowledged is lost."""
+"""kill -9 of a process that writes: row, journal, events and costs agree; nothing acknowledged is lost."""
 
 import asyncio
 import random
@@ -7,15 +7,20 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.databases import a_sandbox, database
 
 ROUNDS = 6
 
 WRITER = """
 import asyncio, itertools, sys
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from ciab.core.ids import SandboxId
 from ciab.core.journal import Noted, StepMoved, StepStatus
+from ciab.core.sandbox import Meter
 from tests.databases import database
 
 async def main():
@@ -23,7 +28,9 @@ async def main():
         sandbox = await db.store.get(SandboxId(sys.argv[2]))
         for _ in itertools.count():
             step = StepMoved(f"v{sandbox.version + 1}", StepStatus.BEGUN)
-            sandbox = await db.store.save(sandbox, step, Noted("filler", "x" * 3000))
+            meter = Meter(1.0, sandbox.created_at + timedelta(hours=sandbox.version))
+            metered = replace(sandbox, meter=meter)
+            sandbox = await db.store.save(metered, step, Noted("filler", "x" * 3000))
             print(sandbox.version, flush=True)
 
 asyncio.run(main())
@@ -39,7 +46,9 @@ async def test_kill_9_in_mid_save_loses_nothing_that_was_acknowledged(tmp_path: 
         async with database("sqlite", tmp_path) as db:
             version = (await db.store.get(sandbox.id)).version
             steps = await db.store.steps(sandbox.id)
+            cost = (await db.ledger.by_sandbox([sandbox.id])).get(sandbox.id, 0.0)
         assert version in {acknowledged, acknowledged + 1}
+        assert cost == pytest.approx(version - 1)  # a dollar for each hour between two meters
         assert set(steps) == {f"v{number}" for number in range(1, version + 1)}
         with closing(sqlite3.connect(tmp_path / "ciab.db")) as connection:
             notes = connection.execute("SELECT count(*) FROM journal WHERE kind = 'note'").fetchone()
