@@ -1,7 +1,7 @@
 """From EC2's Instance to our Machine."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ciab.core import tags
@@ -18,6 +18,9 @@ _STATES = {
 }
 FREE = frozenset({MachineState.ENDING, MachineState.ENDED})
 """No longer billed, and never coming back."""
+
+VISIBLE = timedelta(minutes=5)
+"""Until so long after its launch EC2 may not show an instance yet."""
 
 _CAUSES = {
     "Client.UserInitiatedShutdown": Cause.ASKED,

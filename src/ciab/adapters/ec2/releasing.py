@@ -4,14 +4,16 @@ Every call may be repeated, so a release that was cut off anywhere is finished b
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime
-
-from botocore.exceptions import ClientError
+from typing import Any
 
 from ciab.adapters.ec2.clients import Clients
-from ciab.adapters.ec2.errors import NOT_FOUND, code_of, translated
+from ciab.adapters.ec2.errors import translated
+from ciab.adapters.ec2.instances import VISIBLE
 from ciab.adapters.ec2.pages import Filters, pages
 from ciab.core import tags
+from ciab.core.errors import RuntimeUnavailable
 from ciab.core.ids import OwnerId
 from ciab.core.machine import Machine
 
@@ -19,10 +21,17 @@ log = logging.getLogger(__name__)
 
 
 async def release(clients: Clients, machine: Machine, owner: OwnerId, now: datetime) -> None:
-    """See `Machines.release`. A machine that is gone has nothing left to be released."""
+    """See `Machines.release`. A machine that has ended has nothing left to be released."""
     region = machine.region
     with translated(f"release {machine.id} in {region}"):
-        try:
+        instance = await _instance(clients, machine)
+        if instance is None:
+            if now - machine.launched_at < VISIBLE:
+                raise RuntimeUnavailable(f"could not release {machine.id}: {region} does not show it yet")
+            return
+        parts = await _parts(clients, machine, owner)
+        if _managed(instance):
+            _ensure_stopped(instance, machine)
             # An ephemeral one ends itself when it has not heard of us for long, and we will not call any
             # more: from now on that only stops it. Its disk is its user's.
             await clients.ec2(
@@ -31,14 +40,38 @@ async def release(clients: Clients, machine: Machine, owner: OwnerId, now: datet
                 InstanceId=machine.id,
                 InstanceInitiatedShutdownBehavior={"Value": "stop"},
             )
-            ids = [machine.id, *await _parts(clients, machine, owner)]
+            parts = [machine.id, *parts]
+        if parts:
             told = [{"Key": tags.RELEASED, "Value": now.isoformat(timespec="seconds")}]
-            await clients.ec2(region, "CreateTags", Resources=ids, Tags=told)
-            await clients.ec2(region, "DeleteTags", Resources=ids, Tags=[{"Key": tags.MANAGED}])
-        except ClientError as error:
-            if code_of(error) not in NOT_FOUND:
-                raise
+            await clients.ec2(region, "CreateTags", Resources=parts, Tags=told)
+            await clients.ec2(region, "DeleteTags", Resources=parts, Tags=[{"Key": tags.MANAGED}])
     log.info("machine released", extra={"action": "machine_released", "machine": machine.id})
+
+
+async def _instance(clients: Clients, machine: Machine) -> Mapping[str, Any] | None:
+    asked: Filters = {
+        "instance-id": [machine.id],
+        "instance-state-name": ["pending", "running", "stopping", "stopped"],
+    }
+    found = [
+        instance
+        async for answer in pages(clients, machine.region, "DescribeInstances", asked)
+        for reservation in answer["Reservations"]
+        for instance in reservation["Instances"]
+    ]
+    return found[0] if found else None
+
+
+def _managed(instance: Mapping[str, Any]) -> bool:
+    return {"Key": tags.MANAGED, "Value": tags.TRUE} in instance.get("Tags", ())
+
+
+def _ensure_stopped(instance: Mapping[str, Any], machine: Machine) -> None:
+    state = instance["State"]["Name"]
+    if state != "stopped":
+        raise RuntimeUnavailable(
+            f"could not release {machine.id}: it is {state}", hint="only a stopped machine is let go"
+        )
 
 
 async def _parts(clients: Clients, machine: Machine, owner: OwnerId) -> list[str]:

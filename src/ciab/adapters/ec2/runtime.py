@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from botocore.exceptions import ClientError
 
 from ciab.adapters.ec2.clients import Clients
 from ciab.adapters.ec2.errors import NOT_FOUND, code_of, translated
-from ciab.adapters.ec2.instances import FREE
+from ciab.adapters.ec2.instances import FREE, VISIBLE
 from ciab.adapters.ec2.launching import Launcher
 from ciab.adapters.ec2.observer import Observer
 from ciab.adapters.ec2.releasing import release
@@ -18,9 +18,6 @@ from ciab.core.machine import LaunchOrder, Machine, MachineState, Outcome, Place
 from ciab.core.ports import Attempts
 
 log = logging.getLogger(__name__)
-
-_VISIBLE = timedelta(minutes=5)
-"""Until so long after its launch EC2 may not know an instance by its id yet."""
 
 _WRONG_STATE = frozenset({"IncorrectInstanceState"})
 
@@ -151,7 +148,7 @@ class Ec2Machines:
             except ClientError as error:
                 if code_of(error) not in NOT_FOUND:
                     raise
-                if self._now() - launched_at < _VISIBLE:
+                if self._now() - launched_at < VISIBLE:
                     raise RuntimeUnavailable(
                         f"could not terminate {machine_id}: {region} does not show it yet",
                         hint="it is tried again; a new instance can take minutes to become visible",
@@ -170,7 +167,7 @@ class Ec2Machines:
                 await self._clients.ec2(machine.region, action, InstanceIds=[machine.id], **more)
             except ClientError as error:
                 code = code_of(error)
-                if code in NOT_FOUND and self._now() - machine.launched_at < _VISIBLE:
+                if code in NOT_FOUND and self._now() - machine.launched_at < VISIBLE:
                     raise RuntimeUnavailable(
                         f"could not {verb} {machine.id}: {machine.region} does not show it yet"
                     ) from error
