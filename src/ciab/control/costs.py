@@ -6,7 +6,7 @@ An estimate from prices and times: it knows no discounts, taxes, traffic or mini
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ciab.control.listing import every
 from ciab.control.policy import Budgets
@@ -14,11 +14,13 @@ from ciab.control.work import Ports
 from ciab.core.errors import BudgetExceeded
 from ciab.core.ids import SandboxId
 from ciab.core.sandbox import Sandbox
+from ciab.core.spans import Span
 from ciab.core.spec import Spec
 from ciab.core.states import LIVE, State
 
 WARN_AT = 0.8
 """The part of a budget from which its users are warned."""
+PER_DAY = "per_day"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,16 @@ class Strain:
         return f"the budget {self.budget}: ${self.spent:.2f} of ${self.limit:.2f} are spent"
 
 
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """Sums at one moment."""
+
+    at: datetime
+    live: Sequence[Sandbox]
+    today: float
+    workspaces: Mapping[str, float]
+
+
 class Costs:
     """Sums over the ledger and over the meters that still run."""
 
@@ -74,14 +86,13 @@ class Costs:
 
     async def report(self) -> Report:
         """Everything at once."""
-        now = self._ports.billing.now()
-        live = await every(self._ports.store, LIVE)
-        costs = await self.of(live)
+        spent = await self._spent()
+        costs = await self.of(spent.live)
         return Report(
-            self._ports.billing.wall_of(now),
-            await self._today(live, now),
-            [costs[sandbox.id] for sandbox in live],
-            await self._by_workspace(live, now),
+            self._ports.billing.wall_of(spent.at),
+            spent.today,
+            [costs[sandbox.id] for sandbox in spent.live],
+            spent.workspaces,
             self._budgets,
         )
 
@@ -89,12 +100,12 @@ class Costs:
         """Every budget of which less than a fifth is left."""
         if not self._budgets.any:
             return []
-        live = await every(self._ports.store, LIVE)
-        found = [*await self._sandboxes_strained(live), *await self._groups_strained(live)]
-        return [strain for strain in found if strain.limit and strain.spent >= WARN_AT * strain.limit]
+        spent = await self._spent()
+        found = [*self._groups(spent), *await self._singles(spent.live)]
+        return [strain for strain in found if strain.spent >= WARN_AT * strain.limit]
 
     async def check_new(self, spec: Spec) -> None:
-        """Raises BudgetExceeded when a sandbox of this spec may not be made now."""
+        """Raises BudgetExceeded when a sandbox of this spec may not be made or run now."""
         if not self._budgets.any:
             return
         if self._ports.prices.asked(spec) is None:
@@ -102,52 +113,50 @@ class Costs:
                 "there are budgets, and no price is known for this machine type: nobody could keep them",
                 hint="set its dollars an hour in [runtime.ec2.prices]",
             )
-        live = await every(self._ports.store, LIVE)
-        for strain in await self._groups_strained(live):
-            if strain.exceeded and strain.limit and _belongs(spec, strain):
+        for strain in self._groups(await self._spent()):
+            if strain.exceeded and strain.budget in (PER_DAY, _per_workspace(spec.workspace)):
                 raise _refusal(strain)
 
     async def check_on(self, sandbox: Sandbox) -> None:
         """Raises BudgetExceeded when this sandbox may not run on."""
-        if not self._budgets.any:
-            return
         await self.check_new(sandbox.spec)
-        for strain in await self._sandboxes_strained([sandbox]):
-            if strain.exceeded and strain.limit:
+        for strain in await self._singles([sandbox]):
+            if strain.exceeded:
                 raise _refusal(strain)
 
-    async def _sandboxes_strained(self, live: Sequence[Sandbox]) -> list[Strain]:
+    async def _singles(self, sandboxes: Sequence[Sandbox]) -> Sequence[Strain]:
         limit = self._budgets.per_sandbox
         if not limit:
             return []
-        costs = await self.of(live)
+        costs = await self.of(sandboxes)
         return [
             Strain(f"per_sandbox of {sandbox.name}", costs[sandbox.id].usd or 0.0, limit, [sandbox])
-            for sandbox in live
+            for sandbox in sandboxes
         ]
 
-    async def _groups_strained(self, live: Sequence[Sandbox]) -> list[Strain]:
-        now = self._ports.billing.now()
+    def _groups(self, spent: _Spent) -> Sequence[Strain]:
         strains = []
         if limit := self._budgets.per_workspace:
-            for name, spent in (await self._by_workspace(live, now)).items():
-                members = [sandbox for sandbox in live if sandbox.spec.workspace == name]
-                strains.append(Strain(f"per_workspace of {name}", spent, limit, members))
+            for name, dollars in spent.workspaces.items():
+                members = [sandbox for sandbox in spent.live if sandbox.spec.workspace == name]
+                strains.append(Strain(_per_workspace(name), dollars, limit, members))
         if limit := self._budgets.per_day:
-            strains.append(Strain("per_day", await self._today(live, now), limit, live))
+            strains.append(Strain(PER_DAY, spent.today, limit, spent.live))
         return strains
 
-    async def _by_workspace(self, live: Sequence[Sandbox], now: datetime) -> Mapping[str, float]:
-        sums: dict[str, float] = defaultdict(float, await self._ports.ledger.by_workspace())
-        for sandbox in live:
-            if sandbox.spec.workspace is not None:
-                sums[sandbox.spec.workspace] += _running(sandbox, now) or 0.0
-        return dict(sums)
-
-    async def _today(self, live: Sequence[Sandbox], now: datetime) -> float:
+    async def _spent(self) -> _Spent:
+        # The ledger before the meters: one that changes in between is missed for a moment. The other way
+        # round it would count twice, and a budget would seem used up.
+        now = self._ports.billing.now()
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        open_ones = sum(_running(sandbox, now, midnight) or 0.0 for sandbox in live)
-        return await self._ports.ledger.between(midnight, now) + open_ones
+        today = await self._ports.ledger.between(midnight, now)
+        workspaces = defaultdict(float, await self._ports.ledger.by_workspace())
+        live = await every(self._ports.store, LIVE)
+        for sandbox in live:
+            today += _running(sandbox, now, midnight) or 0.0
+            if sandbox.spec.workspace is not None:
+                workspaces[sandbox.spec.workspace] += _running(sandbox, now) or 0.0
+        return _Spent(now, live, today, dict(workspaces))
 
 
 def _cost(sandbox: Sandbox, closed: float, now: datetime) -> SandboxCost:
@@ -163,16 +172,15 @@ def _running(sandbox: Sandbox, now: datetime, since: datetime | None = None) -> 
         return 0.0
     if meter.usd_hour is None:
         return None
-    begun = max(meter.since, since) if since else meter.since
-    return max((now - begun) / timedelta(hours=1), 0.0) * meter.usd_hour
+    return Span(meter.usd_hour, max(meter.since, since) if since else meter.since, now).usd
 
 
-def _belongs(spec: Spec, strain: Strain) -> bool:
-    return strain.budget in ("per_day", f"per_workspace of {spec.workspace}")
+def _per_workspace(name: str | None) -> str:
+    return f"per_workspace of {name}"
 
 
 def _refusal(strain: Strain) -> BudgetExceeded:
-    later = " or wait for the next day (UTC)" if strain.budget == "per_day" else ""
+    later = " or wait for the next day (UTC)" if strain.budget == PER_DAY else ""
     return BudgetExceeded(f"{strain}, so nothing more may run on it", hint=f"raise it in [budgets]{later}")
 
 

@@ -29,7 +29,6 @@ class Sandboxes:
         costs: Costs,
         *,
         agents: Collection[str],
-        check: Callable[[Spec], object],
         clock: Callable[[], datetime],
         new_id: Callable[[], SandboxId],
         new_name: Callable[[], str],
@@ -40,7 +39,6 @@ class Sandboxes:
         self._supervisor = supervisor
         self._costs = costs
         self._agents = agents
-        self._check = check
         self._clock = clock
         self._new_id = new_id
         self._new_name = new_name
@@ -156,7 +154,6 @@ class Sandboxes:
         lifetime = self._policy.lifetime(spec)
         if key_pair := self._ports.site_of(spec).login.key_pair:
             await self._ports.named_key(key_pair)
-        self._check(spec)
         await self._costs.check_new(spec)
         now = self._clock()
         expires_at = self._ports.steady.now() + timedelta(seconds=lifetime) if lifetime else None

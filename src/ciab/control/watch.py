@@ -24,14 +24,21 @@ class Watch:
     """One round after another, the first at once: a restart begins with the question what has happened."""
 
     def __init__(
-        self, ports: Ports, sandboxes: Sandboxes, costs: Costs, activity: Activity, reconciler: Reconciler
+        self,
+        ports: Ports,
+        sandboxes: Sandboxes,
+        costs: Costs,
+        *,
+        activity: Activity,
+        reconciler: Reconciler,
+        pulses: Pulses,
     ) -> None:
         self._ports = ports
         self._sandboxes = sandboxes
         self._costs = costs
         self._activity = activity
         self._reconciler = reconciler
-        self._pulses = Pulses(ports, activity)
+        self._pulses = pulses
         self._warned: set[str] = set()
 
     async def run(self) -> None:

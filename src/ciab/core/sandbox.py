@@ -80,8 +80,8 @@ class Sandbox:
     def to(self, state: State, failure: Failure | None = None, reason: str | None = None) -> "Sandbox":
         """Move to `state`. Raises InvalidTransition when the table does not have the move.
 
-        A failure stays until another comes, or until it is told to end for another reason; a reason stays until the sandbox goes on to a state that does
-        not follow by itself.
+        A failure stays until another comes, or until it is told to end for another reason; a reason stays
+        until the sandbox goes on to a state that does not follow by itself.
         """
         if state not in MOVES[self.state]:
             raise InvalidTransition(

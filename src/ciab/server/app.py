@@ -28,6 +28,7 @@ from ciab.control.costs import Costs
 from ciab.control.listing import every
 from ciab.control.names import name_from
 from ciab.control.policy import Budgets, Policy
+from ciab.control.pulses import Pulses
 from ciab.control.reach import Reach
 from ciab.control.reaper import Reaper
 from ciab.control.reconcile import Reconciler
@@ -161,13 +162,19 @@ def _wired(outside: Outside) -> Parts:
         supervisor,
         costs,
         agents=_agents(outside.settings),
-        check=ports.site_of,
         clock=_now,
         new_id=lambda: SandboxId(str(uuid4())),
         new_name=lambda: name_from(secrets.randbits(32)),
     )
     reaper = Reaper(ports, outside.database.owner, outside.ec2.home)
-    watch = Watch(ports, sandboxes, costs, activity, Reconciler(ports, supervisor.wake))
+    watch = Watch(
+        ports,
+        sandboxes,
+        costs,
+        activity=activity,
+        reconciler=Reconciler(ports, supervisor.wake),
+        pulses=Pulses(ports, activity),
+    )
     services = _services(
         outside,
         sandboxes,

@@ -8,7 +8,7 @@ from ciab.control.sandboxes import Sandboxes
 from ciab.control.supervisor import Supervisor
 from ciab.core.errors import RuntimeRejected
 from ciab.core.ids import SandboxId
-from ciab.core.machine import LaunchOrder, Outcome, Place
+from ciab.core.machine import LaunchOrder, Outcome, Place, SandboxKeys
 from ciab.core.ports import Attempts
 from ciab.core.sandbox import Sandbox
 from ciab.core.spec import Persistence
@@ -23,9 +23,7 @@ PERSISTENT = replace(SPEC, persistence=Persistence.PERSISTENT)
 async def close(world: World, sandboxes: Sandboxes, supervisor: Supervisor, seconds: float) -> Sequence[Left]:
     ports = world.ports()
     intended = await intend_end(ports, sandboxes)
-    return await close_down(
-        ports, sandboxes, supervisor, intended=intended, places=[SITE.place], seconds=seconds
-    )
+    return await close_down(ports, sandboxes, supervisor, world.reaper(), intended=intended, seconds=seconds)
 
 
 async def test_an_end_terminates_what_is_ephemeral_and_stops_what_is_persistent() -> None:
@@ -73,7 +71,8 @@ async def test_an_end_takes_stray_machines_of_ended_sandboxes_and_names_unknown_
     sandbox = await world.create()
     await world.delete(sandbox)
     assert sandbox.image
-    order = LaunchOrder(sandbox.id, sandbox.name, SPEC, SITE, sandbox.image, world.mint())
+    keys = SandboxKeys(world.mint_key(), world.mint_key())
+    order = LaunchOrder(sandbox.id, sandbox.name, SPEC, SITE, sandbox.image, keys, "ssh-ed25519 AAAA")
     unrecorded = MemoryAttempts()
     (first,) = await world.database.attempts.past(sandbox.id)
     await unrecorded.begin(replace(first, outcome=Outcome.REFUSED))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ciab.control.pipeline import CALLING
-from ciab.control.reach import Reach
+from ciab.control.reach import target_of
 from ciab.control.work import Limits, Ports
 from ciab.core.errors import (
     CapacityUnavailable,
@@ -65,7 +65,8 @@ async def test_stop_keeps_the_machine_and_start_brings_it_back_at_its_new_addres
         stopped = await world.sandbox(sandbox.id)
         assert stopped.state is State.STOPPED
         with pytest.raises(InvalidState, match="stopped"):
-            await Reach(world.ports()).connection(sandbox.id)
+            async with world.reach(sandboxes).visit(sandbox.id):
+                pass
         await sandboxes.start(sandbox.id)
         await supervisor.rest()
     started = await world.sandbox(sandbox.id)
@@ -122,7 +123,7 @@ async def test_a_machine_that_ends_during_set_up_is_not_waited_for(name: str) ->
 
     failed = await world.create(steps=with_step(name, lambda step: replace(step, run=dies)))
     assert failed.failure
-    assert (failed.failure.step, failed.failure.code) == (name, "ec2_error")
+    assert (failed.failure.step, failed.failure.code) == (name, "machine_ended")
     assert "Server.SpotInstanceTermination" in failed.failure.message
     assert world.clock.now < 10
 
@@ -165,14 +166,17 @@ async def test_a_place_that_the_configuration_has_left_keeps_its_sandboxes_site(
     sandbox = await world.create()
     ports = replace(world.ports(), site_of=lambda spec: pytest.fail("decided twice"))
     assert sandbox.site
-    target = await Reach(ports).target(sandbox)
+    target = await target_of(sandbox, ports)
     assert (target.user, target.port) == (sandbox.site.login.user, sandbox.site.login.port)
 
 
 async def test_a_sandbox_that_a_changed_configuration_cannot_place_fails_clean() -> None:
     world = World()
-    world.place = InvalidRequest("the region eu-nowhere-1 does not exist", hint="correct it")
-    failed = await world.create()
+    async with world.process() as (sandboxes, supervisor):
+        made = await sandboxes.create(SPEC, None)
+        world.place = InvalidRequest("the region eu-nowhere-1 does not exist", hint="correct it")
+        await supervisor.rest()
+    failed = await world.sandbox(made.id)
     assert failed.state is State.FAILED
     assert failed.failure == Failure(
         "begin", "invalid_request", "the region eu-nowhere-1 does not exist", "correct it"

@@ -31,6 +31,8 @@ from ciab.core.spec import Spec
 from ciab.testing.guest import FakeConnections
 from ciab.testing.images import FakeImages
 from ciab.testing.machines import FakeMachines
+from ciab.testing.prices import FakePrices
+from ciab.testing.remains import FakeRemains
 from ciab.testing.store import MemoryDatabase, utc_now
 
 SITE = Site(Place("fake", "000000000000", "", "us-east-1"), Login("ubuntu", 22, "public"))
@@ -137,7 +139,6 @@ class World:
             supervisor,
             Costs(ports),
             agents={"command"},
-            check=lambda spec: SITE,
             clock=utc_now,
             new_id=lambda: SandboxId(f"00000000-0000-4000-8000-{next(self.ids):012d}"),
             new_name=lambda: f"name-{next(self.ids)}",
@@ -187,7 +188,9 @@ class World:
         activity = activity or Activity(self.clock.ticks)
         pulses = Pulses(ports, activity)
         reconciler = Reconciler(ports, supervisor.wake)
-        return Watch(ports, sandboxes, Costs(ports), activity, reconciler, pulses), pulses
+        return Watch(
+            ports, sandboxes, Costs(ports), activity=activity, reconciler=reconciler, pulses=pulses
+        ), pulses
 
     def reaper(self) -> Reaper:
         """The sweep of this installation."""
