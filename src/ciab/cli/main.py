@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from ciab import __version__
-from ciab.cli.command import DEFAULT_URL, ApiKey, Ended, Invocation, Output, OutputFormat, ServerUrl
+from ciab.cli.command import DEFAULT_URL, ApiKey, Ended, Invocation, Output, OutputFormat, ServerUrl, command
 from ciab.cli.config import config_app
+from ciab.cli.cost import cost
 from ciab.cli.files import app as files_app
+from ciab.cli.reaper import gc
 from ciab.cli.sandbox import app as sandbox_app
 from ciab.cli.server import app as server_app
 
@@ -37,6 +39,8 @@ app.add_typer(server_app, name="server")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(files_app, name="files")
 app.add_typer(config_app, name="config")
+command(app, "cost")(cost)
+command(app, "gc")(gc)
 
 
 def _version(wanted: bool) -> None:

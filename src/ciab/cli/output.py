@@ -5,8 +5,10 @@ Piped output has no colour, spinner or box, and nothing in it is shortened.
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,6 +17,8 @@ from ciab.core.errors import CiabError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 def plain(text: str) -> str:
@@ -73,6 +77,25 @@ def show_fields(fields: Mapping[str, str]) -> None:
     width = max(len(name) for name in fields) + 1
     for name, value in fields.items():
         typer.echo(f"{bold((name + ':').ljust(width))} {plain(value)}")
+
+
+def show_block(name: str, text: str) -> None:
+    """A name, and below it the lines of a machine's text, indented and without its colours."""
+    typer.echo(bold(f"{name}:"))
+    for line in _TERMINAL_CODES.sub("", text).split("\n"):
+        typer.echo(f"    {plain(line.expandtabs())}".rstrip())
+
+
+def time(moment: datetime) -> str:
+    """To the second, UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def dollars(amount: float | None) -> str:
+    """To the cent, and what is less than a dollar to a hundredth of one; `?` where no price is known."""
+    if amount is None:
+        return "?"
+    return f"${amount:.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
 
 
 def bold(text: str) -> str:

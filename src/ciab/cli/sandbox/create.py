@@ -1,6 +1,5 @@
 """`ciab sandbox create`."""
 
-import asyncio
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,14 +8,11 @@ import typer
 
 from ciab.cli import output, pairs
 from ciab.cli.command import Invocation, command
-from ciab.cli.progress import Progress
 from ciab.cli.sandbox.app import app
-from ciab.core.errors import CiabError, TimedOut
-from ciab.core.states import State
+from ciab.cli.sandbox.waiting import Timeout, came_up
+from ciab.core.errors import CiabError
 
 if TYPE_CHECKING:
-    from ciab.schema.events import StreamEvent
-    from ciab.schema.sandboxes import SandboxInfo
     from ciab.sdk.client import Client
 
 
@@ -44,14 +40,24 @@ async def create(
     ] = False,
     instance_type: Annotated[str | None, typer.Option("--instance-type", metavar="TYPE")] = None,
     region: Annotated[str | None, typer.Option("--region")] = None,
+    spot: Annotated[
+        bool | None, typer.Option("--spot/--no-spot", help="A cheaper machine that AWS may take back")
+    ] = None,
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", metavar="NAME", help="Whose budget it shares")
+    ] = None,
     lifetime: Annotated[
         float | None, typer.Option("--lifetime", metavar="SECONDS", help="Then it ends")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it runs")] = True,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Wait no longer")
+    idle_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--idle-timeout", metavar="SECONDS", help="Idle for so long, it is put to rest; 0: never"
+        ),
     ] = None,
-) -> int | None:
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it runs")] = True,
+    timeout: Timeout = None,
+) -> int:
     """Make a sandbox, wait until it runs, and print its id."""
     from ciab.schema.spec import SandboxSpec
 
@@ -66,19 +72,15 @@ async def create(
             "credentials": credential or [],
             "labels": pairs.labels(label or []),
             "timeout_secs": lifetime,
-            "ec2": {"region": region, "instance_type": instance_type},
+            "idle_timeout_secs": idle_timeout,
+            "workspace": workspace,
+            "ec2": {"region": region, "instance_type": instance_type, "spot": spot},
         }
     )
     async with invocation.client() as client:
         info = await client.create_sandbox(spec)
         await _warn(client)
-        if wait:
-            info = await _wait(client, info, timeout, quiet=invocation.json)
-    if invocation.json:
-        output.show_json(info)
-    else:
-        typer.echo(info.id)
-    return _verdict(info, invocation) if wait else None
+        return await came_up(client, info, invocation, wait=wait, timeout=timeout)
 
 
 async def _warn(client: "Client") -> None:
@@ -86,53 +88,3 @@ async def _warn(client: "Client") -> None:
     with suppress(CiabError):  # the sandbox is being made, whatever the answer
         for warning in (await client.ready()).warnings:
             output.say(f"warning: {output.plain(warning)}")
-
-
-async def _wait(
-    client: "Client", info: "SandboxInfo", timeout: float | None, *, quiet: bool
-) -> "SandboxInfo":
-    try:
-        with Progress(quiet=quiet) as progress:
-            progress.done(f"sandbox {info.name} ({info.id})")
-            async with asyncio.timeout(timeout):
-                return await client.wait_until(info.id, on_event=lambda event: _tell(event, progress))
-    except TimeoutError:
-        raise TimedOut(
-            f"sandbox {info.name} does not run after {timeout:g} s; it goes on",
-            hint=f"see 'ciab sandbox get {info.id}'; end it with 'ciab sandbox delete {info.id}'",
-        ) from None
-    except asyncio.CancelledError:
-        output.interrupted()
-        output.say(f"sandbox {info.name} goes on being made; end it with: ciab sandbox delete {info.id}")
-        raise
-
-
-def _tell(event: "StreamEvent", progress: Progress) -> None:
-    data = event.data
-    if event.event_type == "provisioning_step":
-        step, status = str(data.get("step")), data.get("status")
-        # why a step failed is said once, at the end
-        message = f"  {data['message']}" if data.get("message") and status == "done" else ""
-        elapsed = data.get("elapsed_ms")
-        time = f"{elapsed / 1000:8.2f} s" if isinstance(elapsed, int | float) else " " * 10
-        if status == "begun":
-            progress.doing(step)
-        else:
-            progress.done(f"  {step:<20} {status!s:<7}{time}{message}")
-    elif event.event_type == "sandbox_state_changed":
-        progress.doing(str(data.get("to")))
-
-
-def _verdict(info: "SandboxInfo", invocation: Invocation) -> int:
-    if info.state is State.RUNNING:
-        return 0
-    failure = info.failure
-    if failure:
-        output.fail(
-            CiabError(f"sandbox {info.name}: {failure.message}", hint=failure.hint),
-            step=failure.step,
-            as_json=invocation.json,
-        )
-    else:
-        output.fail(CiabError(f"sandbox {info.name} is {info.state}: it was deleted while it was made"))
-    return 1

@@ -1,5 +1,6 @@
 """`ciab sandbox list` and `get`."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,7 +42,8 @@ async def list_sandboxes(
         output.show_json(found)
     else:
         output.show_table(
-            ("NAME", "ID", "STATE", "PROVIDER", "CREATED", "ENDPOINT"), [_row(info) for info in found]
+            ("NAME", "ID", "STATE", "PROVIDER", "CREATED", "COST", "ENDPOINT"),
+            [_row(info) for info in found],
         )
 
 
@@ -54,6 +56,8 @@ async def get(invocation: Invocation, sandbox: SandboxRef) -> None:
         output.show_json(info)
     else:
         output.show_fields(_fields(info))
+        for name, text in _blocks(info):
+            output.show_block(name, text)
 
 
 def _row(info: "SandboxInfo") -> tuple[str, ...]:
@@ -62,31 +66,68 @@ def _row(info: "SandboxInfo") -> tuple[str, ...]:
         info.id,
         str(info.state),
         info.agent_provider,
-        f"{info.created_at:%Y-%m-%dT%H:%M:%SZ}",
+        output.time(info.created_at),
+        output.dollars(info.cost.usd) if info.cost else "-",
         info.endpoint_url or "-",
     )
 
 
 def _fields(info: "SandboxInfo") -> dict[str, str]:
-    fields = {
+    """Those that say something; the first ones always."""
+    fields: dict[str, str | None] = {
         "name": info.name,
         "id": info.id,
         "state": str(info.state),
         "provider": info.agent_provider,
         "persistence": str(info.persistence),
-        "created": f"{info.created_at:%Y-%m-%dT%H:%M:%SZ}",
-        "updated": f"{info.updated_at:%Y-%m-%dT%H:%M:%SZ}",
+        "created": output.time(info.created_at),
+        "updated": output.time(info.updated_at),
         "endpoint": info.endpoint_url or "-",
         "labels": ", ".join(f"{key}={value}" for key, value in sorted(info.labels.items())) or "-",
+        "cost": _cost(info),
+        "reason": info.reason,
+        "held": str(info.held) if info.held else None,
+        "expires": output.time(info.expires_at) if info.expires_at else None,
+        "workspace": info.spec.workspace,
+        "recovered from": info.recovered_from,
+        **_instance(info),
+        **_failure(info),
     }
-    if info.instance:
-        instance = info.instance
-        fields["instance"] = f"{instance.id}, {instance.type} in {instance.az}, from {instance.image}"
-        fields["addresses"] = ", ".join(ip for ip in (instance.public_ip, instance.private_ip) if ip) or "-"
-    if info.failure:
-        failure = info.failure
-        where = f"{failure.step}: " if failure.step else ""
-        fields["failure"] = f"{where}{failure.message} [{failure.code}]"
-        if failure.hint:
-            fields["hint"] = failure.hint
-    return fields
+    return {name: value for name, value in fields.items() if value}
+
+
+def _cost(info: "SandboxInfo") -> str:
+    cost = info.cost
+    if cost is None:
+        return "-"
+    if cost.usd is None:
+        return "no price is known for its type"
+    now = f", {output.dollars(cost.usd_hour)} an hour" if cost.usd_hour else ""
+    return output.dollars(cost.usd) + now
+
+
+def _instance(info: "SandboxInfo") -> dict[str, str | None]:
+    instance = info.instance
+    if instance is None:
+        return {}
+    kind = f"{instance.type} spot" if instance.spot else instance.type
+    return {
+        "instance": f"{instance.id}, {kind} in {instance.az}, from {instance.image}",
+        "addresses": ", ".join(ip for ip in (instance.public_ip, instance.private_ip) if ip) or "-",
+    }
+
+
+def _failure(info: "SandboxInfo") -> dict[str, str | None]:
+    failure = info.failure
+    if failure is None:
+        return {}
+    where = f"{failure.step}: " if failure.step else ""
+    return {"failure": f"{where}{failure.message} [{failure.code}]", "hint": failure.hint}
+
+
+def _blocks(info: "SandboxInfo") -> Iterator[tuple[str, str]]:
+    """What the machine itself said before it failed."""
+    if info.failure and info.failure.console:
+        yield "console", info.failure.console
+    if info.failure and info.failure.cloud_init:
+        yield "cloud-init", info.failure.cloud_init

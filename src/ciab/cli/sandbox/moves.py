@@ -1,4 +1,4 @@
-"""`ciab sandbox delete`, `start` and `stop`."""
+"""`ciab sandbox delete`, `start`, `stop`, `pause` and `resume`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,14 +10,13 @@ from ciab.cli import output
 from ciab.cli.command import Invocation, command
 from ciab.cli.progress import Progress
 from ciab.cli.sandbox.app import SandboxRef, app
+from ciab.cli.sandbox.waiting import Wait, failure_of, settled
 from ciab.core.errors import CiabError
 from ciab.core.states import ENDED, State
 
 if TYPE_CHECKING:
     from ciab.schema.sandboxes import SandboxInfo
-    from ciab.sdk.client import Client
-
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is done")]
+    from ciab.sdk.client import Client, Deleted
 
 
 @command(app, "delete")
@@ -48,23 +47,39 @@ async def stop(invocation: Invocation, sandbox: SandboxRef, wait: Wait = True) -
     return await _move(invocation, sandbox, lambda client: client.stop_sandbox, State.STOPPED, wait=wait)
 
 
-async def _delete(client: "Client", sandbox: str, *, wait: bool) -> "SandboxInfo":
+@command(app, "pause")
+async def pause(invocation: Invocation, sandbox: SandboxRef, wait: Wait = True) -> int:
+    """Stop, hibernate or freeze a sandbox, as configured."""
+    return await _move(invocation, sandbox, lambda client: client.pause_sandbox, State.PAUSED, wait=wait)
+
+
+@command(app, "resume")
+async def resume(invocation: Invocation, sandbox: SandboxRef, wait: Wait = True) -> int:
+    """Let a paused sandbox run again."""
+    return await _move(invocation, sandbox, lambda client: client.resume_sandbox, State.RUNNING, wait=wait)
+
+
+async def _delete(client: "Client", sandbox: str, *, wait: bool) -> "tuple[SandboxInfo, Deleted]":
     info = await client.get_sandbox(sandbox)
-    await client.delete_sandbox(info.id)
-    return await client.wait_until(info.id, ENDED) if wait else info
+    deleted = await client.delete_sandbox(info.id)
+    return await client.wait_until(info.id, ENDED) if wait else info, deleted
 
 
-def _told(sandbox: str, end: "SandboxInfo | BaseException", invocation: Invocation) -> int:
+def _told(sandbox: str, end: "tuple[SandboxInfo, Deleted] | BaseException", invocation: Invocation) -> int:
     """1 for one that failed."""
     if isinstance(end, CiabError):
         output.fail(end, as_json=invocation.json)
         return 1
     if isinstance(end, BaseException):
         raise end
+    info, deleted = end
     if invocation.json:
-        output.show_line(end)
-    else:
-        typer.echo(sandbox)
+        left = {"released_instance": deleted.released_instance, "notice": deleted.notice}
+        output.show_line({**info.model_dump(mode="json"), **left})
+        return 0
+    typer.echo(sandbox)
+    if deleted.notice:
+        output.say(output.plain(deleted.notice))
     return 0
 
 
@@ -79,16 +94,13 @@ async def _move(
     async with invocation.client() as client:
         info = await verb(client)(sandbox)
         if wait:
-            with Progress(quiet=invocation.json) as progress:
-                progress.doing(str(info.state))
-                info = await client.wait_until(info.id)
+            info = await settled(client, info, quiet=invocation.json)
     if invocation.json:
         output.show_json(info)
     else:
         typer.echo(f"{info.name} is {info.state}")
     if not wait or info.state is goal:
         return 0
-    message = info.failure.message if info.failure else f"it is {info.state}"
-    hint = info.failure.hint if info.failure else None
-    output.fail(CiabError(f"sandbox {info.name}: {message}", hint=hint), as_json=invocation.json)
+    stayed = CiabError(f"sandbox {info.name} is {info.state}, not {goal}: {info.reason or 'nobody says why'}")
+    output.fail(failure_of(info) or stayed, as_json=invocation.json)
     return 1
