@@ -11,6 +11,7 @@ from ciab import __version__
 from ciab.cli.command import DEFAULT_URL, ApiKey, Ended, Invocation, Output, OutputFormat, ServerUrl, command
 from ciab.cli.config import config_app
 from ciab.cli.cost import cost
+from ciab.cli.doctor import doctor
 from ciab.cli.files import app as files_app
 from ciab.cli.reaper import gc
 from ciab.cli.sandbox import app as sandbox_app
@@ -40,6 +41,7 @@ app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(files_app, name="files")
 app.add_typer(config_app, name="config")
 command(app, "cost")(cost)
+command(app, "doctor")(doctor)
 command(app, "gc")(gc)
 
 
