@@ -33,7 +33,9 @@ def keys() -> SandboxKeys:
 
 def an_order(site: Site, image: MachineImage, spec: Spec = SPEC, name: str = "box") -> LaunchOrder:
     """An order of a sandbox that no other test has."""
-    return LaunchOrder(SandboxId(str(uuid.uuid4())), name, spec, site, image, keys())
+    made = keys()
+    public = made.user.public if made.user else ""
+    return LaunchOrder(SandboxId(str(uuid.uuid4())), name, spec, site, image, made, public)
 
 
 class Clock:

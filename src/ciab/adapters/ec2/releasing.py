@@ -29,6 +29,8 @@ async def release(clients: Clients, machine: Machine, owner: OwnerId, now: datet
             if now - machine.launched_at < VISIBLE:
                 raise RuntimeUnavailable(f"could not release {machine.id}: {region} does not show it yet")
             return
+        if instance["State"]["Name"] in {"shutting-down", "terminated"}:
+            return
         parts = await _parts(clients, machine, owner)
         if _managed(instance):
             _ensure_stopped(instance, machine)
@@ -49,10 +51,7 @@ async def release(clients: Clients, machine: Machine, owner: OwnerId, now: datet
 
 
 async def _instance(clients: Clients, machine: Machine) -> Mapping[str, Any] | None:
-    asked: Filters = {
-        "instance-id": [machine.id],
-        "instance-state-name": ["pending", "running", "stopping", "stopped"],
-    }
+    asked: Filters = {"instance-id": [machine.id]}
     found = [
         instance
         async for answer in pages(clients, machine.region, "DescribeInstances", asked)
