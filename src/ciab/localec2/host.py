@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,17 @@ class MachineOrder:
     key_name: str | None
     public_key: str | None
     """The OpenSSH line of the key pair that KeyName names."""
+    spot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a spot machine is told before it is taken back."""
+
+    action: str
+    """As in the metadata service's `spot/instance-action`: "terminate"."""
+    at: datetime
+    """Aware UTC, whole seconds."""
 
 
 class MachineHost(Protocol):
@@ -37,12 +49,24 @@ class MachineHost(Protocol):
         """Boot, and return when the machine's first process runs; SSH answers later.
 
         `ended(exit_code)` is called once if the machine ends without `stop` or `destroy`
-        (`poweroff` inside, a crash). Raises MachineError when it cannot be booted.
+        (`poweroff` inside, a crash). One that hibernates goes on where it was, at the order's addresses,
+        if its memory is still there. Raises MachineError when it cannot be booted.
         """
         ...
 
     async def stop(self, instance_id: str, *, force: bool = False) -> None:
         """End all its processes; return when its addresses refuse connections. The folder stays."""
+        ...
+
+    async def hibernate(self, instance_id: str) -> bool:
+        """As `stop`, but keep its processes for the next `start`; they are lost when this process ends.
+
+        False: that could not be, and it was stopped. Its monotonic clock goes on, unlike a real one's.
+        """
+        ...
+
+    async def announce(self, instance_id: str, notice: Notice) -> None:
+        """Let a running machine know, where it has a metadata service."""
         ...
 
     async def destroy(self, instance_id: str) -> None:

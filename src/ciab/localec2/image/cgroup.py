@@ -1,5 +1,6 @@
-"""The control group of an image machine: where it is, and how it is emptied."""
+"""The control group of an image machine: where it is, how it is frozen and emptied."""
 
+import select
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,24 @@ def own_cgroup() -> Path | None:
     if where is None or own is None or not (path := where / own.strip("/")).is_dir():
         return None
     return path
+
+
+def freeze_cgroup(path: Path, frozen: bool, seconds: float = 5.0) -> None:
+    """Stop every process in it and below, or let all of them go on (cgroup.freeze, since Linux 5.2).
+
+    Blocking. Raises TimeoutError when that does not happen in that time, OSError when it is gone.
+    """
+    (path / "cgroup.freeze").write_text(str(int(frozen)))
+    deadline = time.monotonic() + seconds
+    with (path / "cgroup.events").open() as events:
+        changed = select.poll()
+        changed.register(events, select.POLLPRI)
+        while f"frozen {int(frozen)}" not in events.read():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"processes in {path} did not change within {seconds:g} s")
+            changed.poll(left * 1000)
+            events.seek(0)
 
 
 def empty_cgroup(path: Path, seconds: float = 5.0) -> None:

@@ -15,10 +15,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from ciab.localec2.host import MachineError, MachineOrder
+from ciab.localec2.host import MachineError, MachineOrder, Notice
 from ciab.localec2.image.boot import CONSOLE_BYTES, Boot
 from ciab.localec2.image.cgroup import empty_cgroup, own_cgroup
-from ciab.localec2.image.imds import Imds, hostname, metadata
+from ciab.localec2.image.imds import hostname
 from ciab.localec2.image.machine import ImageMachine
 from ciab.localec2.image.needs import missing, raise_inotify_limit
 
@@ -51,11 +51,18 @@ class ImageHost:
     async def start(self, order: MachineOrder, ended: Callable[[int], None]) -> None:
         """As `MachineHost.start`: returns when systemd runs."""
         async with self._starting[order.instance_id]:
-            if order.instance_id in self._machines:
-                raise MachineError(f"{order.instance_id} is running already")
+            machine, watch = self._machines.get(order.instance_id, (None, None))
+            if machine is not None and watch is not None:
+                if not machine.frozen:
+                    raise MachineError(f"{order.instance_id} is running already")
+                if await self._thawed(machine, order):
+                    return
+                machine.asked_to_end = True
+                machine.kill()
+                await asyncio.wait({watch})
             boot = await asyncio.to_thread(self._prepare, order)
             self._folders[order.instance_id] = order.folder
-            machine = await ImageMachine.boot(order, boot, Imds(metadata(order, boot.mac)))
+            machine = await ImageMachine.boot(order, boot)
             watch = asyncio.create_task(self._watch(order.instance_id, machine, Path(boot.cgroup), ended))
             self._machines[order.instance_id] = (machine, watch)
 
@@ -66,11 +73,31 @@ class ImageHost:
         if machine is None or watch is None:
             return
         machine.asked_to_end = True
-        if not force:
+        if not force and not machine.frozen:
             machine.shut_down()
             await asyncio.wait({watch}, timeout=STOP_SECONDS)
         machine.kill()
         await asyncio.wait({watch})
+
+    async def hibernate(self, instance_id: str) -> bool:
+        """As `MachineHost.hibernate`: by the cgroup freezer."""
+        async with self._starting[instance_id]:
+            machine, _ = self._machines.get(instance_id, (None, None))
+            if machine is not None and not machine.frozen:
+                try:
+                    await machine.freeze()
+                except OSError as error:
+                    log.warning("machine does not freeze: %s", error, extra={"instance": instance_id})
+        if machine is None or machine.frozen:
+            return machine is not None
+        await self.stop(instance_id, force=True)
+        return False
+
+    async def announce(self, instance_id: str, notice: Notice) -> None:
+        """As `MachineHost.announce`: by IMDS."""
+        machine, _ = self._machines.get(instance_id, (None, None))
+        if machine is not None:
+            machine.tell(notice)
 
     async def destroy(self, instance_id: str) -> None:
         """As `MachineHost.destroy`."""
@@ -89,6 +116,15 @@ class ImageHost:
     async def close(self) -> None:
         """As `MachineHost.close`: all at once, each in its bounded time."""
         await asyncio.gather(*(self.stop(instance_id) for instance_id in tuple(self._machines)))
+
+    @staticmethod
+    async def _thawed(machine: ImageMachine, order: MachineOrder) -> bool:
+        try:
+            await machine.thaw(order)
+        except OSError as error:  # it died in its sleep
+            log.warning("machine does not thaw: %s", error, extra={"instance": order.instance_id})
+            return False
+        return True
 
     def _prepare(self, order: MachineOrder) -> Boot:
         lacks = [] if self._machines else missing()

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from ciab.localec2.host import MachineOrder
+from ciab.localec2.host import MachineOrder, Notice
 
 Tree: TypeAlias = Mapping[str, "str | bytes | Tree"]
 
@@ -32,7 +32,8 @@ class Imds:
     """Serves one machine's tree on a socket until closed."""
 
     def __init__(self, tree: Tree) -> None:
-        self._tree = tree
+        self.tree = tree
+        """What is told from now on; replaced as a whole."""
         self._tokens: dict[str, float] = {}
         self._web = web.Server(self._answer, access_log=None)
         self._listener: asyncio.Server | None = None
@@ -57,7 +58,7 @@ class Imds:
             return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED)
         if self._tokens.get(request.headers.get(_HEADER, ""), 0.0) < time.monotonic():
             return web.Response(status=HTTPStatus.UNAUTHORIZED)
-        found = look_up(self._tree, request.path)
+        found = look_up(self.tree, request.path)
         if found is None:
             return web.Response(status=HTTPStatus.NOT_FOUND)
         kind = "application/octet-stream" if isinstance(found, bytes) else "text/plain"
@@ -78,8 +79,8 @@ class Imds:
         return web.Response(text=token, headers={_TTL_HEADER: seconds})
 
 
-def metadata(order: MachineOrder, mac: str) -> Tree:
-    """Everything EC2 would tell this instance, below the version."""
+def metadata(order: MachineOrder, mac: str, notice: Notice | None = None) -> Tree:
+    """Everything EC2 would tell this instance, below the version. `spot/` is there once it is to be taken."""
     domain = "ec2.internal" if order.region == "us-east-1" else f"{order.region}.compute.internal"
     local_name = f"{hostname(order)}.{domain}"
     card: dict[str, str | bytes | Tree] = {
@@ -93,7 +94,7 @@ def metadata(order: MachineOrder, mac: str) -> Tree:
         "ami-launch-index": "0",
         "hostname": local_name,
         "instance-id": order.instance_id,
-        "instance-life-cycle": "on-demand",
+        "instance-life-cycle": "spot" if order.spot else "on-demand",
         "instance-type": order.instance_type,
         "local-hostname": local_name,
         "local-ipv4": order.private_ip,
@@ -105,6 +106,10 @@ def metadata(order: MachineOrder, mac: str) -> Tree:
     if order.public_key is not None:
         # The listing says "0=NAME", the path of the key has only the number.
         meta["public-keys"] = {f"0={order.key_name}": {"openssh-key": order.public_key.strip()}}
+    if notice is not None:
+        at = f"{notice.at:%Y-%m-%dT%H:%M:%SZ}"
+        action = json.dumps({"action": notice.action, "time": at})
+        meta["spot"] = {"instance-action": action, "termination-time": at}
     meta["network"] = {"interfaces": {"macs": {mac: card}}}
     tree: dict[str, str | bytes | Tree] = {
         "meta-data": meta,

@@ -5,6 +5,7 @@ It holds the host's private key, so it travels by that pipe only: not in argumen
 
 import base64
 import json
+import shlex
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -54,12 +55,17 @@ class Boot:
     logins: tuple[Login, ...]
     host_keys: tuple[str, ...] = field(repr=False)
     files: tuple[BootFile, ...] = field(repr=False)
+    boot_commands: tuple[str | tuple[str, ...], ...] = field(repr=False)
     commands: tuple[str | tuple[str, ...], ...] = field(repr=False)
     max_sessions: int
     client_alive_interval: int
     client_alive_count_max: int
     accept_env: tuple[str, ...]
     stream_local_bind_unlink: bool
+
+    def script(self, commands: tuple[str | tuple[str, ...], ...]) -> str:
+        """One text for the shell, as cloud-init makes of such commands."""
+        return "\n".join(c if isinstance(c, str) else shlex.join(c) for c in commands)
 
     def path(self) -> str:
         """PATH of every process of the machine."""
@@ -86,7 +92,8 @@ class Boot:
             for login in values["logins"]
         )
         values["files"] = tuple(BootFile(**entry) for entry in values["files"])
-        values["commands"] = tuple(c if isinstance(c, str) else tuple(c) for c in values["commands"])
+        for name in ("boot_commands", "commands"):
+            values[name] = tuple(c if isinstance(c, str) else tuple(c) for c in values[name])
         for name in ("addresses", "host_keys", "accept_env"):
             values[name] = tuple(values[name])
         return cls(**values)

@@ -2,7 +2,7 @@
 
 Everything else is refused by name: a machine that silently ignored a key would prove nothing about
 the real interpreter. Pure: bytes in, a frozen value out. Source of the keys' meaning: cloud-init's
-module reference (users and groups, SSH, write files, runcmd).
+module reference (users and groups, SSH, write files, bootcmd, runcmd).
 """
 
 import base64
@@ -21,7 +21,7 @@ from ciab.localec2.process.sshdconfig import DROP_INS, SshdSettings, read_sshd_s
 DEFAULT_USER = "ubuntu"
 _MAX_BYTES = 1 << 20
 _KEYS = {"users", "ssh_authorized_keys", "ssh_keys", "ssh_deletekeys", "ssh_pwauth", "disable_root"}
-_KEYS |= {"write_files", "runcmd"}
+_KEYS |= {"write_files", "bootcmd", "runcmd"}
 _USER_KEYS = {"name", "shell", "sudo", "lock_passwd", "ssh_authorized_keys", "groups", "gecos"}
 _FILE_KEYS = {"path", "content", "permissions", "encoding", "owner"}
 _FIXED = {"ssh_deletekeys": True, "ssh_pwauth": False, "disable_root": True}
@@ -55,8 +55,10 @@ class CloudConfig:
     host_keys: tuple[str, ...] = field(default=(), repr=False)
     """Private keys in OpenSSH's format."""
     files: tuple[File, ...] = field(default=(), repr=False)
+    boot_commands: tuple[str | tuple[str, ...], ...] = field(default=(), repr=False)
+    """Before anything else, at every boot. A text is for the shell, a tuple is an argv."""
     commands: tuple[str | tuple[str, ...], ...] = field(default=(), repr=False)
-    """A text is for the shell, a tuple is an argv."""
+    """At the first boot, when logins are possible; of the same form."""
     sshd: SshdSettings = field(default_factory=SshdSettings)
 
 
@@ -80,7 +82,8 @@ def read_cloud_config(user_data: bytes | None, public_key: str | None = None) ->
         users=users,
         host_keys=_host_keys(document.get("ssh_keys", {})),
         files=files,
-        commands=tuple(_command(entry) for entry in _list(document, "runcmd")),
+        boot_commands=tuple(_command("bootcmd", entry) for entry in _list(document, "bootcmd")),
+        commands=tuple(_command("runcmd", entry) for entry in _list(document, "runcmd")),
         sshd=read_sshd_settings(text.decode("utf-8", "replace") for _, text in drop_ins),
     )
 
@@ -219,9 +222,9 @@ def _content(path: str, entry: Mapping[str, Any]) -> bytes:
     return _gunzip(data) if steps[1] else data
 
 
-def _command(entry: Any) -> str | tuple[str, ...]:
+def _command(key: str, entry: Any) -> str | tuple[str, ...]:
     if isinstance(entry, str):
         return entry
     if isinstance(entry, list) and entry and all(isinstance(part, str | int) for part in entry):
         return tuple(str(part) for part in entry)
-    raise MachineError("runcmd: each entry is a text for the shell or a list of arguments.")
+    raise MachineError(f"{key}: each entry is a text for the shell or a list of arguments.")

@@ -10,7 +10,6 @@ import asyncio
 import fnmatch
 import os
 import posixpath
-import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
@@ -42,9 +41,8 @@ def environment(boot: Boot, login: Login, sent: Mapping[str, str], term: str | N
 async def run_first_boot(boot: Boot) -> None:
     """cloud-config's runcmd: one shell script as the first user, its output on the console."""
     login = boot.logins[0]
-    script = "\n".join(c if isinstance(c, str) else shlex.join(c) for c in boot.commands)
     options = {"env": environment(boot, login, {}, None), "cwd": login.home, "stdin": subprocess.DEVNULL}
-    code = await Child(["/bin/sh", "-c", script], **options).wait()
+    code = await Child(["/bin/sh", "-c", boot.script(boot.commands)], **options).wait()
     os.write(2, f"runcmd has ended with code {code}\n".encode())
 
 

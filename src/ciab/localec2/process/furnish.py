@@ -18,8 +18,12 @@ UID = 1000
 """Of every user of an isolated machine: a namespace made without root has just one."""
 
 
+OWN_SBIN = "/run/ciab/sbin"
+"""Where an isolated machine finds the programs of a host whose /sbin is not a link into /usr."""
+
+
 def furnish(boot: Boot) -> list[str]:
-    """Make etc, the shims, homes, authorized_keys and write_files. Raises OSError.
+    """Make etc, the shims, homes and authorized_keys. Raises OSError.
 
     Returns what could not be written because of what the machine's own processes have made of their
     home: as on any machine that is no reason not to boot.
@@ -31,12 +35,20 @@ def furnish(boot: Boot) -> list[str]:
             Path(folder).chmod(0o1777)
         _write_etc(boot)
     _write_shims(boot)
+    if boot.isolated:
+        _link_sbin(boot)
     problems = []
     for login in boot.logins:
         try:
             _write_home(boot, login)
         except (OSError, UnicodeDecodeError) as exc:
             problems.append(f"cannot prepare {login.home}: {exc}")
+    return problems
+
+
+def write_files(boot: Boot) -> list[str]:
+    """The user-data's write_files; what could not be written, as `furnish` tells it."""
+    problems = []
     for file in boot.files:
         try:
             _write_file(boot, file)
@@ -72,6 +84,14 @@ def _write_shims(boot: Boot) -> None:
         interpreter = getattr(sys, "_base_executable", sys.executable)
         text = f'#!/bin/sh\nexec {shlex.quote(interpreter)} "$@"\n'
         _write(Path(boot.shims, "python3"), text.encode(), 0o755)
+
+
+def _link_sbin(boot: Boot) -> None:
+    """Daemons call `/sbin/shutdown` by this path: here it is the shim, and the rest is the host's."""
+    own = {path.name: path for path in Path(boot.shims).iterdir()}
+    host = Path(OWN_SBIN if Path(OWN_SBIN).is_dir() else "/usr/sbin")
+    for name in {path.name for path in host.iterdir()} | own.keys():
+        Path("/sbin", name).symlink_to(own.get(name, host / name))
 
 
 def _write_home(boot: Boot, login: Login) -> None:

@@ -1,8 +1,10 @@
 """The first process of a local machine: `python -m ciab.localec2.process.init`, started by ProcessHost.
 
-stdin brings one line, the Boot, and stays open: it is the machine's lifeline. `stop` on it is an
-orderly stop, its end (the region died) an immediate one. stdout tells the region `running` and
-`up`; stderr is the console. Exit code 0: switched off from inside; REBOOT; BAD_BOOT.
+stdin brings one line, the Boot, and stays open: it is the machine's lifeline. Lines on it: `stop` is
+an orderly stop, `hibernate` and `thaw ADDRESS...` keep everything but the SSH server over a time in
+which nothing runs; its end (the region died) is an immediate stop. stdout tells the region `running`,
+`up` whenever logins are possible, `frozen` and `thawed`; stderr is the console. Exit code 0: switched
+off from inside; REBOOT; BAD_BOOT.
 
 In a pid namespace this is pid 1: the kernel spares it when something inside does `kill -9 -1`, and
 its own end takes everything else along. Without a namespace it is the sub-reaper of all the machine's
@@ -16,13 +18,20 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ciab.localec2.process.boot import BAD_BOOT, REBOOT, Boot
-from ciab.localec2.process.furnish import furnish
+from ciab.localec2.process.forked import fork_boot_commands, fork_sshd
+from ciab.localec2.process.furnish import furnish, write_files
 from ciab.localec2.process.shims import POWEROFF as POWEROFF_SIGNAL
 from ciab.localec2.process.shims import REBOOT as REBOOT_SIGNAL
-from ciab.localec2.process.trees import kill_descendants, signal_descendants
+from ciab.localec2.process.trees import (
+    freeze_descendants,
+    kill_descendants,
+    signal_descendants,
+    thaw,
+)
 
 _GRACE_SECS = 2.0
 _PR_SET_CHILD_SUBREAPER = 36
@@ -36,12 +45,7 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     tell("running")
     console(f"booting {boot.instance_id} ({boot.hostname})")
-    try:
-        for problem in furnish(boot):
-            console(problem)
-    except OSError as exc:
-        console(f"cannot write the machine's files: {exc}")
-        sys.exit(BAD_BOOT)
+    _reporting(lambda: furnish(boot))
     code = Machine(boot).run()
     sys.stdout.flush()
     os._exit(code)
@@ -57,14 +61,28 @@ def console(line: str) -> None:
     os.write(2, f"[{time.strftime('%H:%M:%S')}] {line}\n".encode())
 
 
+def _reporting(files: Callable[[], list[str]]) -> None:
+    """Have files written; what could not be is told on the console."""
+    try:
+        for problem in files():
+            console(problem)
+    except OSError as exc:
+        console(f"cannot write the machine's files: {exc}")
+        sys.exit(BAD_BOOT)
+
+
 class Machine:
     """Keeps the SSH server running until told to stop."""
 
     def __init__(self, boot: Boot) -> None:
         self._boot = boot
-        self._sshd = 0
+        self._early: int | None = None
+        """The boot commands, until they have ended."""
+        self._sshd: int | None = None
+        self._frozen: list[int] | None = None
         self._commands_due = boot.first and bool(boot.commands)
         self._starts: list[float] = []
+        self._words = b""
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> int:
@@ -72,7 +90,7 @@ class Machine:
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in (signal.SIGCHLD, POWEROFF_SIGNAL, REBOOT_SIGNAL):
             signal.signal(number, lambda *_: None)  # the number arrives on the pipe
-        self._start_sshd()
+        self._begin()
         selector = selectors.DefaultSelector()
         selector.register(0, selectors.EVENT_READ)
         selector.register(self._read, selectors.EVENT_READ)
@@ -82,46 +100,58 @@ class Machine:
                 if code is not None:
                     return code
 
+    def _begin(self) -> None:
+        """In cloud-init's order: bootcmd, then write_files, which later boots find on the disk, then SSH."""
+        if not self._boot.first:
+            _reporting(lambda: write_files(self._boot))
+        if self._boot.boot_commands:
+            self._early = fork_boot_commands(self._boot, console)
+        else:
+            self._boot_commands_over()
+
+    def _boot_commands_over(self) -> None:
+        self._early = None
+        if self._boot.first:
+            _reporting(lambda: write_files(self._boot))
+        self._start_sshd()
+
     def _start_sshd(self) -> None:
         self._starts = [at for at in self._starts if at > time.monotonic() - 60] + [time.monotonic()]
-        self._sshd = os.fork()
-        if self._sshd == 0:
-            # in the child nothing may fall back into this loop
-            try:
-                self._become_sshd()
-            except BaseException as exc:  # noqa: BLE001 - the child's last word before it ends
-                console(f"sshd: {type(exc).__name__}: {exc}")
-            os._exit(BAD_BOOT)
-
-    def _become_sshd(self) -> None:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, POWEROFF_SIGNAL, REBOOT_SIGNAL):
-            signal.signal(number, signal.SIG_DFL)
-        os.setsid()
-        status = os.dup(1)
-        os.set_inheritable(status, False)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(2, 1)
-        if not self._boot.isolated:
-            from ciab.localec2.process.seccomp import confine
-
-            confine(os.getppid(), (0, POWEROFF_SIGNAL, REBOOT_SIGNAL), (self._outside(),))
-        from ciab.localec2.process.sshd import serve_forever
-
-        serve_forever(self._boot, status, run_commands=self._commands_due)
-
-    @staticmethod
-    def _outside() -> int:
-        """The region: the parent of the first process."""
-        with open(f"/proc/{os.getppid()}/stat") as stat:  # noqa: PTH123 - Path would be one more import
-            return int(stat.read().rpartition(")")[2].split()[1])
+        self._sshd = fork_sshd(self._boot, console, run_commands=self._commands_due)
+        self._commands_due = False
 
     def _lifeline(self) -> int | None:
-        word = os.read(0, 64)
-        if word and not word.startswith(b"stop"):
-            return None
-        return self._end(0, grace_secs=_GRACE_SECS if word else 0.0)
+        words = os.read(0, 4096)
+        if not words:
+            return self._end(0, 0.0)
+        *lines, self._words = (self._words + words).split(b"\n")
+        for word, *addresses in (line.decode().split() for line in lines):
+            if word == "stop":
+                return self._end(0, _GRACE_SECS)
+            if word == "hibernate":
+                self._hibernate()
+            elif word == "thaw":
+                self._thaw(tuple(addresses))
+        return None
+
+    def _hibernate(self) -> None:
+        """Stop every process but this one. The SSH server ends: its addresses must refuse connections."""
+        console("hibernating")
+        if self._sshd is not None:
+            os.kill(self._sshd, signal.SIGKILL)
+            os.waitpid(self._sshd, 0)
+            self._sshd = None
+        self._frozen = freeze_descendants(os.getpid())
+        tell("frozen")
+
+    def _thaw(self, addresses: tuple[str, ...]) -> None:
+        console("resuming from hibernation")
+        self._boot = replace(self._boot, addresses=addresses)
+        thaw(self._frozen or [])
+        self._frozen = None
+        tell("thawed")
+        if self._early is None:
+            self._start_sshd()
 
     def _signals(self, numbers: bytes) -> int | None:
         if int(REBOOT_SIGNAL) in numbers:
@@ -131,7 +161,9 @@ class Machine:
             console("power-off asked for inside the machine")
             return self._end(0, _GRACE_SECS)
         for pid, status in self._reap():
-            if pid == self._sshd and (code := self._sshd_ended(status)) is not None:
+            if pid == self._early:
+                self._boot_commands_over()
+            elif pid == self._sshd and (code := self._sshd_ended(status)) is not None:
                 return self._end(code, 0.0)
         return None
 
@@ -142,7 +174,6 @@ class Machine:
             console("sshd ends again and again; giving up")
             return BAD_BOOT
         console("sshd was ended inside the machine; starting it again")
-        self._commands_due = False
         self._start_sshd()
         return None
 

@@ -23,7 +23,7 @@ def prepare_boot(order: MachineOrder, config: CloudConfig, port: int, *, isolate
     return Boot(
         instance_id=order.instance_id,
         hostname="ip-" + order.private_ip.replace(".", "-"),
-        addresses=(order.private_ip, *([order.public_ip] if order.public_ip else [])),
+        addresses=addresses(order),
         port=port,
         first=first,
         isolated=isolated,
@@ -33,6 +33,7 @@ def prepare_boot(order: MachineOrder, config: CloudConfig, port: int, *, isolate
         logins=tuple(Login(u.name, str(homes / u.name), u.shell, u.authorized_keys) for u in users),
         host_keys=config.host_keys or (disks.own_host_key(order.folder),),
         files=tuple(BootFile(f.path, base64.b64encode(f.content).decode(), f.mode) for f in config.files),
+        boot_commands=config.boot_commands,
         commands=config.commands,
         max_sessions=config.sshd.max_sessions,
         client_alive_interval=config.sshd.client_alive_interval,
@@ -40,6 +41,11 @@ def prepare_boot(order: MachineOrder, config: CloudConfig, port: int, *, isolate
         accept_env=config.sshd.accept_env,
         stream_local_bind_unlink=config.sshd.stream_local_bind_unlink,
     )
+
+
+def addresses(order: MachineOrder) -> tuple[str, ...]:
+    """Where its SSH listens."""
+    return (order.private_ip, *([order.public_ip] if order.public_ip else []))
 
 
 def _check_port(port: int) -> None:

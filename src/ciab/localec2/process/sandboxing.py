@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from ciab.localec2.process.furnish import UID
+from ciab.localec2.process.furnish import OWN_SBIN, UID
 
 PROGRAM = ("-P", "-m", "ciab.localec2.process.init")
 """Arguments to Python for a machine's first process."""
@@ -28,7 +28,7 @@ _ETC: tuple[str, ...] = (
 _ETC += ("services", "terminfo", "ssl/certs", "ssl/openssl.cnf", "ca-certificates.conf", "pki/tls/certs")
 # Kernel settings: where the operator is root they would be writable through a fresh /proc.
 _PROC = ("sys", "sysrq-trigger", "irq", "bus")
-_SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_SYSTEM_LINKS = ("bin", "lib", "lib32", "lib64", "libx32")
 
 
 def sandbox_argv(folder: Path, hostname: str, boot_id: Path, info: int) -> list[str]:
@@ -45,6 +45,7 @@ def sandbox_argv(folder: Path, hostname: str, boot_id: Path, info: int) -> list[
         *("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/etc"),  # noqa: S108 - the machine's own /tmp
         *("--ro-bind", "/usr", "/usr", "--ro-bind-try", "/opt", "/opt"),
         *_system_folders(),
+        *_sbin(),
         *(word for name in _ETC for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")),
         *(word for name in _PROC for word in ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")),
         *("--bind", str(folder / "home"), "/home", "--bind", str(folder / "var"), "/var"),
@@ -95,6 +96,13 @@ def _system_folders() -> Iterable[str]:
             yield from ("--symlink", os.readlink(path), str(path))  # noqa: PTH115 - as it is written
         elif path.is_dir():
             yield from ("--ro-bind", str(path), str(path))
+
+
+def _sbin() -> Iterable[str]:
+    """A folder that `furnish` fills with the host's programs, but for what would switch the host off."""
+    if not Path("/sbin").is_symlink():
+        yield from ("--ro-bind-try", "/sbin", OWN_SBIN)
+    yield from ("--tmpfs", "/sbin")
 
 
 def _python() -> Iterable[str]:
