@@ -17,7 +17,12 @@ async def cost(invocation: Invocation) -> None:
         report = await client.get_costs()
     if invocation.json:
         output.show_json(report)
-        return
+    else:
+        describe(report)
+
+
+def describe(report: "CostReport") -> None:
+    """A line for each sandbox, and below them the sums."""
     output.show_table(
         ("NAME", "ID", "STATE", "COST", "AN HOUR", "WORKSPACE"), [_row(one) for one in report.sandboxes]
     )

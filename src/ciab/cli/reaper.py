@@ -1,5 +1,6 @@
 """`ciab gc`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,7 +22,7 @@ async def gc(
         str | None,
         typer.Option("--owner", metavar="ID", help="Of another installation, whose database is lost"),
     ] = None,
-) -> int:
+) -> None:
     """End what no live sandbox owns any more.
 
     That is machines, volumes and network interfaces with this installation's tags, in every region that it
@@ -34,16 +35,20 @@ async def gc(
             verdicts = await client.collect_garbage(dry_run=dry_run, owner=owner)
     if invocation.json:
         output.show_json(verdicts)
-    elif verdicts:
-        output.show_table(
-            ("ACTION", "KIND", "ID", "REGION", "SANDBOX", "WHY"), [_row(verdict) for verdict in verdicts]
-        )
     else:
-        output.say("there is nothing to collect")
+        describe(verdicts)
     failed = sum(verdict.action == "failed" for verdict in verdicts)
     if failed:
         raise CiabError(f"{failed} of {len(verdicts)} could not be ended", hint="try again")
-    return 0
+
+
+def describe(verdicts: "Sequence[Verdict]") -> None:
+    """A line for each thing that was found without an owner."""
+    if not verdicts:
+        output.say("there is nothing to collect")
+        return
+    columns = ("ACTION", "KIND", "ID", "REGION", "SANDBOX", "WHY")
+    output.show_table(columns, [_row(verdict) for verdict in verdicts])
 
 
 def _row(verdict: "Verdict") -> tuple[str, ...]:

@@ -1,12 +1,15 @@
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from ciab.core.ids import SandboxId
 from ciab.core.machine import Login, Machine, MachineState, Place, Site
-from ciab.core.sandbox import Failure, Sandbox
+from ciab.core.sandbox import Failure, Held, Sandbox
 from ciab.core.secret import Secret
 from ciab.core.spec import Spec
 from ciab.core.states import State
-from ciab.schema.sandboxes import SandboxInfo
+from ciab.schema.sandboxes import Cost, SandboxInfo
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ID = SandboxId("3f0c9d7e-0000-4000-8000-000000000001")
@@ -61,6 +64,8 @@ def test_what_the_api_shows() -> None:
             "code": "guest_unreachable",
             "message": "no answer",
             "hint": "look at the console",
+            "console": None,
+            "cloud_init": None,
         },
         "instance": {
             "id": "i-1",
@@ -71,7 +76,13 @@ def test_what_the_api_shows() -> None:
             "public_ip": "127.1.2.3",
             "private_ip": "127.9.9.9",
             "launched_at": "2026-01-02T03:04:05Z",
+            "spot": False,
         },
+        "reason": None,
+        "held": None,
+        "recovered_from": None,
+        "expires_at": None,
+        "cost": None,
     }
     assert spec["env_vars"] == {"KEY": "***"}
     assert spec["name"] == "box"
@@ -88,6 +99,35 @@ def test_no_endpoint_without_an_address_or_after_the_end() -> None:
 
 def test_an_older_client_reads_what_a_newer_server_adds() -> None:
     shown = SandboxInfo.from_core(sandbox()).model_dump(mode="json")
-    shown["cost"] = 1
+    shown["mood"] = 1
     shown["spec"]["gpu"] = True
     assert SandboxInfo.model_validate(shown, extra="ignore").name == "box"
+
+
+def test_why_how_and_for_how_much() -> None:
+    lived = replace(
+        sandbox(state=State.PAUSED),
+        reason="it was idle for 60 s",
+        held=Held.FROZEN,
+        recovered_from=SandboxId("3f0c9d7e-0000-4000-8000-000000000002"),
+        failure=Failure("await_guest", "guest_unreachable", "no", None, "login: \udcff", "error"),
+    )
+    until = NOW + timedelta(hours=1)
+    shown = SandboxInfo.from_core(lived, Cost(usd=0.5, usd_hour=0.04), until).model_dump(mode="json")
+    assert shown["reason"] == "it was idle for 60 s"
+    assert shown["held"] == "frozen"
+    assert shown["recovered_from"] == "3f0c9d7e-0000-4000-8000-000000000002"
+    assert shown["expires_at"] == "2026-01-02T04:04:05Z"
+    assert shown["cost"] == {"usd": 0.5, "usd_hour": 0.04, "currency": "USD"}
+    assert (shown["failure"]["console"], shown["failure"]["cloud_init"]) == ("login: \ufffd", "error")
+    SandboxInfo.model_validate(shown)
+
+
+@pytest.mark.parametrize("state", [State.TERMINATED, State.FAILED])
+def test_what_has_ended_does_not_expire_any_more(state: State) -> None:
+    assert SandboxInfo.from_core(sandbox(state=state), None, NOW).expires_at is None
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, State.STOPPED, State.STARTING])
+def test_only_a_paused_sandbox_is_held(state: State) -> None:
+    assert SandboxInfo.from_core(replace(sandbox(state=state), held=Held.STOPPED)).held is None

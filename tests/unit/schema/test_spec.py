@@ -60,11 +60,12 @@ def test_an_unknown_field_deep_inside_is_named_with_its_path() -> None:
         ({"ciab-sandbox-id": "x"}, "set by CIAB and cannot be overridden"),
         ({"Name": "x"}, "set by CIAB and cannot be overridden"),
         ({"ciab-owner": "x"}, "set by CIAB and cannot be overridden"),
+        ({"ciab-released": "x"}, "set by CIAB and cannot be overridden"),
         ({"": "x"}, "1 to 127 characters"),
         ({"k" * 128: "x"}, "1 to 127 characters"),
         ({"k": "v" * 257}, "EC2 takes 256"),
         ({"k": "a\nb"}, "cannot be printed"),
-        ({f"k{i}": "v" for i in range(47)}, "47 tags are too many"),
+        ({f"k{i}": "v" for i in range(46)}, "46 tags are too many"),
         ({f"k{i}": "v" for i in range(51)}, "51 tags are too many"),
     ],
 )
@@ -72,8 +73,8 @@ def test_tags_that_ec2_or_we_would_refuse(tags: dict[str, str], said: str) -> No
     assert said in refused(ec2={"tags": tags})
 
 
-def test_46_tags_and_ours_are_the_50_that_ec2_takes() -> None:
-    tags = {f"k{i}": "v" * 256 for i in range(46)}
+def test_45_tags_and_ours_are_the_50_that_ec2_takes() -> None:
+    tags = {f"k{i}": "v" * 256 for i in range(45)}
     assert spec(ec2={"tags": tags}).to_core().ec2.tags == tags
 
 
@@ -140,8 +141,6 @@ def test_clone_destinations_stay_below_the_workspace(path: str) -> None:
     "fields",
     [
         {"credentials": ["x"]},
-        {"timeout_secs": 60},
-        {"idle_timeout_secs": 60},
         {"agent_config": {"model": "m"}},
         {"git_repos": [{"url": "https://h/a", "credential_id": "c"}]},
     ],
@@ -153,7 +152,32 @@ def test_what_this_release_does_not_have_is_said(fields: dict[str, object]) -> N
 
 
 def test_empty_values_of_later_fields_are_accepted() -> None:
-    spec(credentials=[], timeout_secs=0, idle_timeout_secs=None, agent_config={"mcp_servers": {}}).to_core()
+    spec(credentials=[], agent_config={"mcp_servers": {}}).to_core()
+
+
+@pytest.mark.parametrize("field", ["timeout_secs", "idle_timeout_secs"])
+@pytest.mark.parametrize("secs", [0, 0.5, 86_400, 10 * 365 * 86_400, None])
+def test_limits_in_time_reach_the_core(field: str, secs: float | None) -> None:
+    assert getattr(spec(**{field: secs}).to_core(), field) == secs
+
+
+@pytest.mark.parametrize("field", ["timeout_secs", "idle_timeout_secs"])
+@pytest.mark.parametrize("secs", [-1, 10 * 365 * 86_400 + 1, 1e300, float("inf"), float("nan"), "soon"])
+def test_limits_in_time_that_nobody_can_mean_are_refused(field: str, secs: object) -> None:
+    assert refused(**{field: secs}).startswith(f"{field}: ")
+
+
+def test_a_workspace_is_a_name() -> None:
+    assert spec(workspace="team-1").to_core().workspace == "team-1"
+    assert "a name has 1 to 63 characters" in refused(workspace="a b")
+
+
+def test_the_grace_command_is_an_argv_list() -> None:
+    argv = ["sh", "-c", "sync"]
+    assert spec(ec2={"spot_grace_command": argv}).to_core().ec2.spot_grace_command == tuple(argv)
+    assert "names a program" in refused(ec2={"spot_grace_command": ["", "x"]})
+    assert "spot_grace_command" in refused(ec2={"spot_grace_command": "sync"})
+    assert "NUL" in refused(ec2={"spot_grace_command": ["a\0"]})
 
 
 @pytest.mark.parametrize(
@@ -206,7 +230,16 @@ def test_a_spec_survives_the_way_through_the_core() -> None:
         ],
         provisioning_scripts=["true"],
         labels={"a": "b"},
-        ec2={"region": "eu-west-1", "security_group_ids": ["sg-1"], "tags": {"T": "x"}, "spot": False},
+        timeout_secs=60,
+        idle_timeout_secs=0,
+        workspace="w",
+        ec2={
+            "region": "eu-west-1",
+            "security_group_ids": ["sg-1"],
+            "tags": {"T": "x"},
+            "spot": False,
+            "spot_grace_command": ["sync"],
+        },
     )
     assert SandboxSpec.from_core("n", given.to_core()) == given
 

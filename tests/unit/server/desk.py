@@ -12,6 +12,8 @@ import httpx
 from fastapi import FastAPI
 
 from ciab.control.access import Access
+from ciab.control.activity import Activity
+from ciab.control.costs import Costs
 from ciab.control.reach import Reach
 from ciab.control.supervisor import Supervisor
 from ciab.core.ids import SandboxId
@@ -35,6 +37,7 @@ class Desk:
     supervisor: Supervisor
     http: httpx.AsyncClient
     troubles: list[str]
+    activity: Activity
 
     async def create(self, **spec: object) -> dict[str, Any]:
         """A sandbox that has come to rest, as GET shows it."""
@@ -62,13 +65,17 @@ async def desk_over(
         return troubles
 
     async with world.process() as (sandboxes, supervisor):
-        reach = Reach(world.ports())
+        ports, activity = world.ports(), Activity(world.clock.ticks)
+        reach = Reach(ports, activity, sandboxes.resumed)
         services = Services(
             store=world.database.store,
             events=world.database.events,
             sandboxes=sandboxes,
             reach=reach,
             access=Access(reach, utc_now),
+            costs=Costs(ports),
+            reaper=world.reaper(),
+            wall_of=ports.steady.wall_of,
             troubles=told,
             digest=lambda data: hashlib.sha256(data).hexdigest(),
             backend="fake",
@@ -77,7 +84,7 @@ async def desk_over(
         app = make_api(services, rules or Rules())
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9090") as http:
-            yield Desk(world, app, services, supervisor, http, troubles)
+            yield Desk(world, app, services, supervisor, http, troubles, activity)
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """`ciab sandbox list` and `get`."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,9 +54,16 @@ async def get(invocation: Invocation, sandbox: SandboxRef) -> None:
     if invocation.json:
         output.show_json(info)
     else:
-        output.show_fields(_fields(info))
-        for name, text in _blocks(info):
-            output.show_block(name, text)
+        describe(info)
+
+
+def describe(info: "SandboxInfo") -> None:
+    """All that a person may want to know of it, and what its machine itself said before it failed."""
+    output.show_fields(_fields(info))
+    if info.failure and info.failure.console:
+        output.show_block("console", info.failure.console)
+    if info.failure and info.failure.cloud_init:
+        output.show_block("cloud-init", info.failure.cloud_init)
 
 
 def _row(info: "SandboxInfo") -> tuple[str, ...]:
@@ -123,11 +129,3 @@ def _failure(info: "SandboxInfo") -> dict[str, str | None]:
         return {}
     where = f"{failure.step}: " if failure.step else ""
     return {"failure": f"{where}{failure.message} [{failure.code}]", "hint": failure.hint}
-
-
-def _blocks(info: "SandboxInfo") -> Iterator[tuple[str, str]]:
-    """What the machine itself said before it failed."""
-    if info.failure and info.failure.console:
-        yield "console", info.failure.console
-    if info.failure and info.failure.cloud_init:
-        yield "cloud-init", info.failure.cloud_init
