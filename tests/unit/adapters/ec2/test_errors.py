@@ -35,6 +35,9 @@ def said(
         (said("InsufficientInstanceCapacity", status=500), Meaning.CAPACITY),
         (said("Unsupported"), Meaning.CAPACITY),
         (said("InsufficientFreeAddressesInSubnet"), Meaning.CAPACITY),
+        (said("SpotMaxPriceTooLow"), Meaning.CAPACITY),
+        (said("MaxSpotInstanceCountExceeded"), Meaning.CAPACITY),
+        (said("UnfulfillableCapacity", status=500), Meaning.CAPACITY),
         (said("VcpuLimitExceeded"), Meaning.QUOTA),
         (said("InstanceLimitExceeded"), Meaning.QUOTA),
         (said("VolumeLimitExceeded"), Meaning.QUOTA),
@@ -115,6 +118,12 @@ def test_a_missing_permission_else_names_the_call(action: str, named: str) -> No
 
 def test_a_quota_is_named() -> None:
     assert "running instances (vCPUs)" in (fault("launch", said("VcpuLimitExceeded")).hint or "")
+
+
+def test_a_missing_role_of_spot_instances_says_how_to_make_it() -> None:
+    told = fault("launch", said("AuthFailure.ServiceLinkedRoleCreationNotPermitted", "no role"))
+    assert "create-service-linked-role" in (told.hint or "")
+    assert "no role" in told.message
 
 
 def test_a_parameter_is_named_and_its_value_is_not() -> None:

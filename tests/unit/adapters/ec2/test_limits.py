@@ -48,6 +48,11 @@ def test_rates_are_within_what_ec2_documents() -> None:
         "TerminateInstances": (100, 5),
         "StopInstances": (50, 5),
         "DescribeInstances": (100, 20),
+        "CreateTags": (100, 10),
+        "DeleteTags": (100, 10),
+        "ModifyInstanceAttribute": (50, 5),
+        "DeleteVolume": (100, 5),
+        "DeleteNetworkInterface": (100, 5),
     }
     for action, (burst, per_second) in documented.items():
         assert rate_of(action).burst <= burst

@@ -20,7 +20,10 @@ def instance(number: int, state: str = "running", **more: Any) -> dict[str, Any]
         "InstanceId": f"i-{number}",
         "State": {"Name": state},
         "LaunchTime": datetime(2026, 1, 1, tzinfo=UTC),
-        "Tags": [{"Key": "ciab-sandbox-id", "Value": f"box-{number}"}],
+        "Tags": [
+            {"Key": "ciab-sandbox-id", "Value": f"box-{number}"},
+            {"Key": "ciab-managed", "Value": "true"},
+        ],
         **more,
     }
 

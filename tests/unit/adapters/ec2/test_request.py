@@ -28,7 +28,8 @@ PLAIN = Candidate("t3.medium", None)
 
 def order(spec: Spec, region: str = "us-east-1", port: int = 22, name: str = "box") -> LaunchOrder:
     site = Site(Place("ec2", "1", "", region), Login("ubuntu", port, "public"))
-    return LaunchOrder(ID, name, spec, site, MachineImage("ami-1", "/dev/xvda", "x86_64"), KEYS)
+    image = MachineImage("ami-1", "/dev/xvda", "x86_64")
+    return LaunchOrder(ID, name, spec, site, image, KEYS, USER.public.strip())
 
 
 def built(spec: Spec | None = None, candidate: Candidate = PLAIN, **settings: Any) -> Request:
@@ -101,7 +102,9 @@ def test_the_specs_tags_win_over_the_configured_ones_and_ours_over_both() -> Non
     assert (shown["Team"], shown["Cost"], shown["ciab-managed"]) == ("web", "1", "true")
 
 
-@pytest.mark.parametrize("name", ["ciab-sandbox-id", "ciab-managed", "ciab-owner", "Name", "AWS:x", ""])
+@pytest.mark.parametrize(
+    "name", ["ciab-sandbox-id", "ciab-managed", "ciab-owner", "ciab-released", "Name", "AWS:x", ""]
+)
 def test_a_tag_that_may_not_be_set_is_refused_by_name(name: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         check(wanting(tags={name: "x"}), Ec2Settings())
@@ -110,9 +113,9 @@ def test_a_tag_that_may_not_be_set_is_refused_by_name(name: str) -> None:
 
 def test_fifty_tags_with_ours_are_the_most() -> None:
     own = {f"own{n}": "x" for n in range(40)}
-    check(wanting(tags={f"more{n}": "x" for n in range(6)}), Ec2Settings(tags=own))
-    with pytest.raises(InvalidRequest, match="47"):
-        check(wanting(tags={f"more{n}": "x" for n in range(7)}), Ec2Settings(tags=own))
+    check(wanting(tags={f"more{n}": "x" for n in range(5)}), Ec2Settings(tags=own))
+    with pytest.raises(InvalidRequest, match="46"):
+        check(wanting(tags={f"more{n}": "x" for n in range(6)}), Ec2Settings(tags=own))
     with pytest.raises(InvalidRequest, match="51"):
         check(wanting(tags={f"t{n}": "x" for n in range(51)}), Ec2Settings())
 
@@ -160,10 +163,24 @@ def test_a_persistent_machine_is_stopped_by_a_shutdown_inside_and_is_never_spot(
     assert "InstanceMarketOptions" not in request
 
 
-def test_spot_excludes_hibernation() -> None:
-    request = built(spot=True, spot_max_price="0.05", hibernate_on_pause=True)
-    assert request["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"] == "0.05"
+def test_spot_is_one_time_and_excludes_hibernation() -> None:
+    settings = {"spot_max_price": "0.05", "hibernate_on_pause": True}
+    request = built(wanting(spot=True), replace(PLAIN, spot=True), **settings)
+    assert request["InstanceMarketOptions"] == {
+        "MarketType": "spot",
+        "SpotOptions": {
+            "SpotInstanceType": "one-time",
+            "InstanceInterruptionBehavior": "terminate",
+            "MaxPrice": "0.05",
+        },
+    }
     assert "HibernationOptions" not in request
+    fallback = built(wanting(spot=True), PLAIN, **settings)
+    assert "InstanceMarketOptions" not in fallback
+    assert fallback["HibernationOptions"] == {"Configured": True}
+
+
+def test_a_persistent_spot_machine_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="spot"):
         check(replace(wanting(spot=True), persistence=Persistence.PERSISTENT), Ec2Settings())
 
@@ -185,8 +202,53 @@ def test_candidates_are_each_type_in_every_subnet_without_repeats() -> None:
     assert list(candidates(own, settings, "us-east-1")) == [Candidate("c7g.medium", "subnet-9")]
 
 
+def test_spot_is_tried_everywhere_before_anything_is_on_demand() -> None:
+    settings = Ec2Settings(instance_types=["m5.large"], spot=True)
+    found = list(candidates(Spec("command"), settings, "us-east-1"))
+    assert found == [
+        Candidate("t3.medium", None, spot=True),
+        Candidate("m5.large", None, spot=True),
+        Candidate("t3.medium", None),
+        Candidate("m5.large", None),
+    ]
+    assert [str(one) for one in found[1:3]] == [
+        "spot m5.large in the default subnet",
+        "t3.medium in the default subnet",
+    ]
+    assert list(candidates(wanting(spot=False), settings, "us-east-1")) == found[2:]
+    kept = Spec("command", persistence=Persistence.PERSISTENT)
+    assert list(candidates(kept, settings, "us-east-1")) == found[2:]
+    own = wanting(spot=True, instance_type="c5.large")
+    assert [one.spot for one in candidates(own, Ec2Settings(), "us-east-1")] == [True, False]
+
+
+def test_a_named_key_pair_is_asked_for() -> None:
+    assert "KeyName" not in built()
+    made = order(Spec("command"))
+    site = replace(made.site, login=replace(made.site.login, key_pair="ops"))
+    named = replace(made, site=site, keys=replace(KEYS, user=None), authorized_key="ssh-rsa BBBBops")
+    request = run_instances(named, Ec2Settings(), OwnerId("owner"), PLAIN, "token-1")
+    assert request["KeyName"] == "ops"
+    assert "ssh-rsa BBBBops" in request["UserData"]
+    assert "AAAAuser" not in request["UserData"]
+
+
+def test_only_ephemeral_machines_are_told_to_end_themselves() -> None:
+    kept = Spec("command", persistence=Persistence.PERSISTENT)
+    host, line = HOST, USER.public.strip()
+    told = {
+        (spec.persistence, secs): built(spec, orphan_timeout_secs=secs)["UserData"]
+        for spec in (Spec("command"), kept)
+        for secs in (0, 4321)
+    }
+    never = user_data(host, line, "ubuntu", 22, 0)
+    assert told[Persistence.EPHEMERAL, 4321] == user_data(host, line, "ubuntu", 22, 4321) != never
+    assert told[Persistence.EPHEMERAL, 0] == never
+    assert told[Persistence.PERSISTENT, 4321] == told[Persistence.PERSISTENT, 0] == never
+
+
 def test_user_data_is_cloud_config_with_both_keys_and_no_private_user_key() -> None:
-    text = user_data(KEYS, "agent", 2222)
+    text = user_data(HOST, USER.public, "agent", 2222, 0)
     first, _, rest = text.partition("\n")
     assert first == "#cloud-config"
     config = yaml.safe_load(text)
@@ -206,13 +268,13 @@ def test_user_data_is_cloud_config_with_both_keys_and_no_private_user_key() -> N
 
 
 def test_the_usual_port_is_left_to_the_image() -> None:
-    assert "Port" not in user_data(KEYS, "ubuntu", 22)
+    assert "Port" not in user_data(HOST, USER.public, "ubuntu", 22, 0)
 
 
 def test_user_data_over_16_kilobytes_is_refused() -> None:
-    room = MAX_BYTES - len(user_data(KEYS, "ubuntu", 22).encode())
-    longest = replace(KEYS, user=KeyPair(USER.public.strip() + "A" * room, USER.private))
-    assert len(user_data(longest, "ubuntu", 22).encode()) == MAX_BYTES
+    room = MAX_BYTES - len(user_data(HOST, USER.public, "ubuntu", 22, 0).encode())
+    longest = USER.public.strip() + "A" * room
+    assert len(user_data(HOST, longest, "ubuntu", 22, 0).encode()) == MAX_BYTES
     with pytest.raises(RuntimeRejected, match="16384") as caught:
-        user_data(replace(KEYS, user=KeyPair(longest.user.public + "A", USER.private)), "ubuntu", 22)
+        user_data(HOST, longest + "A", "ubuntu", 22, 0)
     assert HOST.private.reveal() not in caught.value.message
