@@ -38,7 +38,12 @@ class Client:
 
     @property
     def data(self) -> bytes:
-        return user_data(self.keys, self.user, SSH_PORT).encode()
+        return self.data_with(orphan_secs=0)
+
+    def data_with(self, orphan_secs: int) -> bytes:
+        """User-data of a machine that ends itself after so long without a word."""
+        public = self.keys.user.public if self.keys.user else ""
+        return user_data(self.keys.host, public, self.user, SSH_PORT, orphan_secs).encode()
 
     @asynccontextmanager
     async def login(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ciab.adapters.ec2.userdata import user_data
-from ciab.core.machine import KeyPair, SandboxKeys
+from ciab.core.machine import KeyPair
 from ciab.core.secret import Secret
 from ciab.localec2.host import MachineError
 from ciab.localec2.process.cloudconfig import File, User, read_cloud_config
@@ -67,12 +67,15 @@ def test_what_ciab_sends_is_understood() -> None:
 
 
 def test_what_the_ec2_adapter_makes_is_understood() -> None:
-    keys = SandboxKeys(KeyPair(KEY, Secret("unused")), KeyPair("ssh-ed25519 AAAA host", Secret(PRIVATE)))
-    config = read_cloud_config(user_data(keys, "agent", 2222).encode())
+    host_key = KeyPair("ssh-ed25519 AAAA host", Secret(PRIVATE))
+    config = read_cloud_config(user_data(host_key, KEY, "agent", 2222, 3600).encode())
     assert config.users == (User("ubuntu"), User("agent", "/bin/bash", (KEY,)))
     assert config.host_keys == (PRIVATE,)
     assert config.sshd.port == 2222 and config.sshd.max_sessions == 64
     assert config.sshd.client_alive_interval == 15 and config.sshd.stream_local_bind_unlink
+    (guardian,) = config.boot_commands
+    assert (guardian[0], guardian[-2:]) == ("python3", ("agent", "3600"))
+    assert read_cloud_config(user_data(host_key, KEY, "agent", 2222, 0).encode()).boot_commands == ()
 
 
 def test_gzip_is_the_same() -> None:

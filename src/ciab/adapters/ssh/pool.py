@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import asyncssh
 
+from ciab.adapters.ssh.care import SshCare
 from ciab.adapters.ssh.guest import SshGuest
 from ciab.adapters.ssh.login import log_in
 from ciab.adapters.ssh.sftp import SftpFiles
@@ -20,6 +21,7 @@ class SshConnection:
 
     def __init__(self, ssh: asyncssh.SSHClientConnection) -> None:
         self.guest = SshGuest(ssh)
+        self.care = SshCare(self.guest)
         self.files = SftpFiles(ssh)
         self._ssh = ssh
 
