@@ -4,10 +4,13 @@ Every test fails when its key is ignored, because what it asks for is not the de
 """
 
 import base64
+from dataclasses import replace
 from typing import Any
 
+import asyncssh
 import pytest
 
+from ciab.core.errors import RuntimeRejected
 from ciab.core.machine import Machine
 from ciab.core.spec import Persistence, Spec
 from tests.ec2 import Account, Configured, tags, wanting
@@ -166,6 +169,44 @@ async def test_spot_and_spot_max_price(configured: Configured, here: RunningRegi
     assert "InstanceLifecycle" not in dear
 
 
+@pytest.mark.parametrize(
+    "code", ["SpotMaxPriceTooLow", "MaxSpotInstanceCountExceeded", "InsufficientInstanceCapacity"]
+)
+async def test_no_spot_capacity_means_the_same_on_demand(
+    configured: Configured, here: RunningRegion, code: str
+) -> None:
+    await here.set_faults(error=[{"action": "RunInstances", "code": code, "status": 400, "times": 2}])
+    async with configured(spot=True, instance_types=["t3.large"]) as made:
+        machine = await made.launch()
+        sent = [call["parameters"] for call in (await made.requests())[-3:]]
+        # what failed is not asked again for a while
+        before = len(await made.requests())
+        assert not (await made.launch()).spot
+        assert len(await made.requests()) == before + 1
+    assert (machine.type, machine.spot) == ("t3.medium", False)
+    asked = [(one["InstanceType"], one.get("InstanceMarketOptions.MarketType")) for one in sent]
+    assert asked == [("t3.medium", "spot"), ("t3.large", "spot"), ("t3.medium", None)]
+
+
+async def test_key_pair_name(configured: Configured) -> None:
+    key = asyncssh.generate_private_key("ssh-rsa")
+    async with configured(key_pair_name="ops") as made:
+        client = await made.client()
+        public = key.export_public_key("openssh")
+        await client.import_key_pair(KeyName="ops", PublicKeyMaterial=public)
+        order = await made.order()
+        assert order.site.login.key_pair == "ops"
+        named = replace(order, keys=replace(order.keys, user=None), authorized_key=public.decode().strip())
+        machine = await made.ec2.machines.launch(named, made.attempts)
+        instance, text = await made.instance(machine), await user_data(made, machine)
+        await client.delete_key_pair(KeyName="ops")
+        with pytest.raises(RuntimeRejected, match="ops") as caught:
+            await made.launch()
+    assert instance["KeyName"] == "ops"
+    assert public.decode().split()[1] in text
+    assert "key_pair_name" in (caught.value.hint or "")
+
+
 async def test_hibernate_on_pause(configured: Configured) -> None:
     async with configured(hibernate_on_pause=True) as made:
         instance = await made.instance(await made.launch())
@@ -177,6 +218,7 @@ async def test_the_user_data_is_what_was_built(configured: Configured) -> None:
         order = await made.order()
         text = await user_data(made, await made.ec2.machines.launch(order, made.attempts))
     assert text.startswith("#cloud-config\n")
-    assert order.keys.user.public.strip() in text
+    assert order.authorized_key.strip() in text
+    assert order.keys.user
     assert order.keys.user.private.reveal() not in text
     assert '"name": "agent"' in text
