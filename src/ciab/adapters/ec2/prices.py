@@ -27,8 +27,8 @@ class Ec2Prices:
         self._settings = settings
 
     def running(self, machine: Machine) -> float | None:
-        """See `Prices.running`. A machine that boots is expected to get the address it was asked with."""
-        expected = machine.state is MachineState.PENDING and self._settings.associate_public_ip
+        """See `Prices.running`. A machine that does not run yet is expected to get the usual address."""
+        expected = machine.state is not MachineState.RUNNING and self._settings.associate_public_ip
         return self._hourly(machine.type, spot=machine.spot, address=bool(machine.public_ip) or expected)
 
     def stopped(self, machine: Machine) -> float | None:

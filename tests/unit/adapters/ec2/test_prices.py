@@ -65,8 +65,9 @@ def test_a_running_machine_costs_itself_its_address_and_its_disk() -> None:
     assert prices().running(replace(MACHINE, public_ip=None)) == pytest.approx(0.0416 + DISK)
 
 
-def test_a_booting_machine_costs_the_address_that_it_will_get() -> None:
-    booting = replace(MACHINE, state=MachineState.PENDING, public_ip=None)
+@pytest.mark.parametrize("state", [MachineState.PENDING, MachineState.STOPPED])
+def test_a_machine_that_is_to_run_costs_the_address_that_it_will_get(state: MachineState) -> None:
+    booting = replace(MACHINE, state=state, public_ip=None)
     assert prices().running(booting) == pytest.approx(0.0416 + 0.005 + DISK)
     inside = prices(associate_public_ip=False, connect_address="private")
     assert inside.running(booting) == pytest.approx(0.0416 + DISK)
