@@ -118,15 +118,6 @@ class RuntimeSettings(Section):
     ec2: Ec2Settings = Ec2Settings()
     local: LocalSettings = LocalSettings()
 
-    @model_validator(mode="after")
-    def _spot_can_be_paused(self) -> "RuntimeSettings":
-        if self.ec2.spot and self.ec2.hibernate_on_pause:
-            raise ValueError(
-                "spot = true and hibernate_on_pause = true exclude each other: a spot instance of CIAB's "
-                "cannot be stopped, so its memory cannot be kept; set one of them to false"
-            )
-        return self
-
     @property
     def ssh_port(self) -> int:
         """The SSH port of machines; its default depends on the backend."""

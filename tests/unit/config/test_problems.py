@@ -47,6 +47,11 @@ def problems(tmp_path: Path, text: str, **environ: str) -> list[str]:
         ("server = 1", "c.toml:1: server: must be a table"),
         ("runtime.ec2.spot = 'yes'", "c.toml:1: runtime.ec2.spot: must be true or false"),
         ("runtime.backend = 'docker'", "c.toml:1: runtime.backend: must be 'local' or 'ec2'"),
+        ("reaper.interval_secs = 0", "c.toml:1: reaper.interval_secs: must be 1 or more"),
+        ("reaper.grace_secs = 0", "c.toml:1: reaper.grace_secs: must be 1 or more"),
+        ("reaper.max_per_sweep = 0", "c.toml:1: reaper.max_per_sweep: must be 1 or more"),
+        ("server.watch_interval_secs = 0", "c.toml:1: server.watch_interval_secs: must be 1 or more"),
+        ("reaper.grace = 9", f"c.toml:1: reaper.grace{NONE_SUCH}reaper.grace_secs"),
         ("budgets.per_day = inf", "c.toml:1: budgets.per_day: must be a finite number"),
         ("budgets.per_day = -0.5", "c.toml:1: budgets.per_day: must be 0 or more"),
         (
@@ -80,6 +85,24 @@ def test_provisioned_iops_volumes_need_their_iops(tmp_path: Path, kind: str) -> 
     [problem] = problems(tmp_path, f"[runtime.ec2]\nroot_volume_type = '{kind}'\n")
     assert problem.startswith("c.toml:1: runtime.ec2: ")
     assert "root_volume_iops" in problem
+
+
+def test_a_spot_instance_cannot_hibernate(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, "[runtime.ec2]\nspot = true\nhibernate_on_pause = true\n")
+    assert problem.startswith(
+        "c.toml:1: runtime.ec2: spot = true and hibernate_on_pause = true exclude each other"
+    )
+
+
+def test_what_hibernates_must_stop(tmp_path: Path) -> None:
+    [problem] = problems(tmp_path, "[runtime.ec2]\nstop_on_pause = false\nhibernate_on_pause = true\n")
+    assert "hibernate_on_pause = true needs stop_on_pause = true" in problem
+
+
+@pytest.mark.parametrize("action", ["pause", "stop", "terminate"])
+def test_spot_goes_with_every_idle_action(action: str) -> None:
+    environ = {"CIAB_RUNTIME__EC2__SPOT": "true", "CIAB_RUNTIME__EC2__IDLE_ACTION": action}
+    assert load(environ=environ).settings.runtime.ec2.idle_action == action
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "ciab.example.org"])

@@ -200,6 +200,11 @@ class Ec2Settings(_Settings):
     def _wrong_pause(self) -> str | None:
         if self.hibernate_on_pause and not self.stop_on_pause:
             return "hibernate_on_pause = true needs stop_on_pause = true: hibernating stops the instance"
+        if self.hibernate_on_pause and self.spot:
+            return (
+                "spot = true and hibernate_on_pause = true exclude each other: a spot instance of CIAB's cannot "
+                "be stopped, so its memory cannot be kept; set one of them to false"
+            )
         return None
 
     def port(self, backend: Backend) -> int:
