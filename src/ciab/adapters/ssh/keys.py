@@ -9,17 +9,12 @@ from pathlib import Path
 import asyncssh
 
 from ciab.core.errors import ConfigError
-from ciab.core.machine import KeyPair, SandboxKeys
+from ciab.core.machine import KeyPair
 from ciab.core.secret import Secret
 
 FOLDER = Path("~/.ssh")
 _LARGEST = 64 * 1024
 """Bytes; a private key has a few thousand at most."""
-
-
-def mint() -> SandboxKeys:
-    """A fresh pair that lets us in and a fresh one by which the machine proves that it is ours."""
-    return SandboxKeys(user=mint_key(), host=mint_key())
 
 
 def mint_key() -> KeyPair:
