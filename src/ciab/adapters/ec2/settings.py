@@ -202,8 +202,8 @@ class Ec2Settings(_Settings):
             return "hibernate_on_pause = true needs stop_on_pause = true: hibernating stops the instance"
         if self.hibernate_on_pause and self.spot:
             return (
-                "spot = true and hibernate_on_pause = true exclude each other: a spot instance of CIAB's cannot "
-                "be stopped, so its memory cannot be kept; set one of them to false"
+                "spot = true and hibernate_on_pause = true exclude each other: a spot instance of CIAB's "
+                "cannot be stopped, so its memory cannot be kept; set one of them to false"
             )
         return None
 
