@@ -33,6 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 SLOW = (
+    "integration/doctor/test_files.py",
+    "integration/doctor/test_missing.py",
+    "integration/doctor/test_permissions.py",
     "integration/ec2/",
     "integration/image_machines/",
     "integration/local_region/",

@@ -113,13 +113,12 @@ def _described(image: MachineImage) -> str:
 
 async def quota(desk: Desk, types: Answer[Kind]) -> Answer[float]:
     """Whether the account may have another on-demand machine of the first type."""
-    family = family_of(desk.settings.instance_type)
-    code = _code_of(family)
+    code = quota_of(desk.settings.instance_type)
     check = Check("quota", f"GetServiceQuota {code or 'of no known code'} (vCPUs) in {desk.region}")
     if desk.backend == "local":
         return Answer(check.skipped("the local region has no quotas"))
     if code is None:
-        return Answer(check.skipped(f"no quota is known for types of the family {family}"))
+        return Answer(check.skipped(f"no quota is known that counts {desk.settings.instance_type}"))
     if missing := check.depends(types):
         return Answer(missing)
     needed = _vcpus(types.value) if types.value else 0
@@ -155,19 +154,17 @@ async def _used(desk: Desk, code: str) -> int:
     async for answer in pages(desk.clients, desk.region, "DescribeInstances", running):
         for reservation in answer["Reservations"]:
             for one in reservation["Instances"]:
-                if not one.get("InstanceLifecycle") and _code_of(family_of(one["InstanceType"])) == code:
+                if not one.get("InstanceLifecycle") and quota_of(one["InstanceType"]) == code:
                     options = one.get("CpuOptions", {})
                     used += int(options.get("CoreCount", 0)) * int(options.get("ThreadsPerCore", 1))
     return used
 
 
-def family_of(kind: str) -> str:
-    """What quotas go by: `t` of t3.medium, `inf` of inf2.xlarge."""
-    letters = re.match("[a-z]*", kind)
-    return letters[0] if letters else ""
-
-
-def _code_of(family: str) -> str | None:
+def quota_of(kind: str) -> str | None:
+    """The code of the quota that counts a type's vCPUs when it runs on demand; None: there is none, or it
+    is not known here."""
+    letters = re.match("[a-z]*", kind)  # `t` of t3.medium, `inf` of inf2.xlarge
+    family = letters[0] if letters else ""
     if family == "mac":  # they run on dedicated hosts, which have quotas of their own
         return None
     return _QUOTAS.get(family) or (_STANDARD if family[:1] in _STANDARD_FAMILIES else None)

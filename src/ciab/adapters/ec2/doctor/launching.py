@@ -78,7 +78,7 @@ async def _dry_run(desk: Desk, check: Check, candidate: Candidate, order: Launch
         told = fault("launch a machine (as a dry run)", error)
         if meaning(error) in {Meaning.THROTTLED, Meaning.UNSURE}:
             return Answer(check.warning(told.message, told.hint))
-        return Answer(check.error(told.message, told.hint))
+        return Answer(check.error(told.message, told.hint or "change what it names, in [runtime.ec2]"))
     return await _taken_back(desk, check, str(answer["Instances"][0]["InstanceId"]))
 
 

@@ -36,10 +36,10 @@ async def subnets(desk: Desk, region: str, name: str) -> Answer[Sequence[Found]]
 def _room(check: Check, found: Sequence[Found], desk: Desk, *, one_by_one: bool) -> Finding:
     full = [one["SubnetId"] for one in found if not one["AvailableIpAddressCount"]]
     free = sum(int(one["AvailableIpAddressCount"]) for one in found)
-    told = f"{len(found)} in {found[0]['VpcId']} with {free} free addresses"
+    told = f"{len(found)} in {found[0]['VpcId']} with {free} addresses free"
     if one_by_one:
         told = ", ".join(
-            f"{one['SubnetId']} in {one['AvailabilityZone']} with {one['AvailableIpAddressCount']} free addresses"
+            f"{one['SubnetId']} in {one['AvailabilityZone']}, {one['AvailableIpAddressCount']} addresses free"
             for one in found
         )
     if len(full) == len(found):
