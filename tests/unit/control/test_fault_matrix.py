@@ -15,7 +15,8 @@ from ciab.core.sandbox import Sandbox
 from ciab.core.secret import Secret
 from ciab.core.spec import GitRepo, Spec
 from ciab.core.states import State
-from tests.unit.control.world import Killed, World, with_step
+from tests.unit.control.peril import Killed
+from tests.unit.control.world import World, with_step
 
 NAMES = [step.name for step in STEPS]
 UNDOABLE = [step.name for step in STEPS if step.undo]

@@ -6,7 +6,8 @@ from typing import Any
 from ciab.core.errors import RuntimeRejected
 from ciab.core.ids import OwnerId, SandboxId
 from ciab.core.machine import Remain, RemainKind
-from tests.unit.control.world import EPOCH, World
+from tests.unit.control.clocks import EPOCH
+from tests.unit.control.world import World
 from tests.unit.server.desk import API, Desk
 
 GC = "/api/v1/gc"
