@@ -194,7 +194,7 @@ def _stoppable(sandbox: Sandbox) -> Sandbox:
 
 
 def _from(state: State, sandbox: Sandbox, other: str) -> Sandbox:
-    if sandbox.state is state:
-        return sandbox
-    hint = other if sandbox.state in (State.PAUSED, State.STOPPED) else None
-    raise InvalidState(f"sandbox {sandbox.name} is {sandbox.state}, not {state}", hint=hint)
+    """A sandbox that may go on to `starting`, if it may at all: the one verb is not for the other's state."""
+    if sandbox.state in (State.PAUSED, State.STOPPED) and sandbox.state is not state:
+        raise InvalidState(f"sandbox {sandbox.name} is {sandbox.state}, not {state}", hint=other)
+    return sandbox
