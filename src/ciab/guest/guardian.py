@@ -9,8 +9,8 @@ is shut down.
 
 Only CLOCK_MONOTONIC is looked at, no wall clock and no file's time: set clocks, a stop and a hibernation
 count for nothing. A file that is gone or cannot be read is no change. This guards against forgetting a
-machine, not against its root. Needs Linux and Python 3.8; CIAB_FOLDER names another folder than
-/var/lib/ciab, for machines that are not alone in their file system.
+machine, not against its root. Needs Linux and Python 3.8. Machines that are not alone in their file system,
+and have no users of their own, name another folder than /var/lib/ciab by CIAB_FOLDER.
 """
 
 # pathlib would cost every boot its import:
@@ -70,14 +70,16 @@ def read() -> bytes | None:
 def keep_folder(user: str) -> bool:
     """Make folder and file when they are not there; False while there is no user yet, for instance."""
     with contextlib.suppress(OSError, KeyError):
-        owner = pwd.getpwnam(user)
+        owner = os.getuid()
+        if owner == 0 and "CIAB_FOLDER" not in os.environ:
+            owner = pwd.getpwnam(user).pw_uid
         os.makedirs(FOLDER, exist_ok=True)
-        if os.stat(FOLDER).st_uid != owner.pw_uid:
-            os.chown(FOLDER, owner.pw_uid, owner.pw_gid)
+        if os.stat(FOLDER).st_uid != owner:
+            os.chown(FOLDER, owner, -1)
         if not os.path.lexists(FILE):
             file = os.open(FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             os.write(file, BLANK)
-            os.fchown(file, owner.pw_uid, owner.pw_gid)
+            os.fchown(file, owner, -1)
             os.close(file)
         return True
     return False

@@ -5,6 +5,7 @@ It holds the host's private key, so it travels by that pipe only: not in argumen
 
 import base64
 import json
+import os
 import shlex
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -49,6 +50,7 @@ class Boot:
     """The disk is new: home files are written, runcmd runs."""
     isolated: bool
     etc: str
+    var: str
     shims: str
     """The folder with sudo, poweroff and the like; first in PATH."""
     resolv_conf: str
@@ -72,7 +74,13 @@ class Boot:
         return f"{self.shims}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
     def environment(self, login: Login) -> dict[str, str]:
-        return {
+        """Of a login, asked for in a child of the first process.
+
+        A machine that shares the host's files and sees its processes says what is its own: CIAB's programs
+        on the machine know these two names.
+        """
+        own = {"CIAB_FOLDER": f"{self.var}/lib/ciab", "CIAB_FIRST_PROCESS": str(os.getppid())}
+        return ({} if self.isolated else own) | {
             "HOME": login.home,
             "USER": login.name,
             "LOGNAME": login.name,

@@ -28,6 +28,7 @@ def prepare_boot(order: MachineOrder, config: CloudConfig, port: int, *, isolate
         first=first,
         isolated=isolated,
         etc="/etc" if isolated else str(order.folder / "etc"),
+        var="/var" if isolated else str(order.folder / "var"),
         shims="/run/ciab/bin" if isolated else str(order.folder / "shims"),
         resolv_conf=_resolv_conf(),
         logins=tuple(Login(u.name, str(homes / u.name), u.shell, u.authorized_keys) for u in users),
