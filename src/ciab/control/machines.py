@@ -61,7 +61,7 @@ async def start_machine(sandbox: Sandbox, ports: Ports) -> Sandbox:
         raise RuntimeUnavailable(f"machine {machine.id} is still stopping")
     if machine.state is MachineState.STOPPED:
         await ports.machines.start(machine)
-    return metered(replace(sandbox, machine=machine), ports, Bill.RUNNING)
+    return replace(sandbox, machine=machine)
 
 
 async def await_running(sandbox: Sandbox, ports: Ports) -> Sandbox:

@@ -21,6 +21,7 @@ from ciab.control.machines import (
     stop_machine,
     thaw,
 )
+from ciab.control.metering import Bill, metered
 from ciab.control.pipeline import Step, attempt, failure_of, provision, unwind
 from ciab.control.steps import STEPS, await_guest
 from ciab.control.work import Work
@@ -75,6 +76,8 @@ async def start(sandbox: Sandbox, work: Work) -> Sandbox:
         if await _frozen(sandbox, work):
             sandbox = await attempt(THAW, thaw, sandbox, work, limits.freeze)
         else:
+            # saved before the call: a machine that outlives this process is paid for all the same
+            sandbox = await _metered(sandbox, work)
             sandbox = await _booted(sandbox, work)
     except StepFailed as failed:
         if isinstance(failed.cause, MachineEnded):
@@ -83,6 +86,11 @@ async def start(sandbox: Sandbox, work: Work) -> Sandbox:
             sandbox = await _stopped(sandbox, work)
         return sandbox.to(S.PAUSED if sandbox.held else S.STOPPED, failure_of(failed))
     return replace(sandbox.to(S.RUNNING), failure=None, held=None, boot=None)
+
+
+async def _metered(sandbox: Sandbox, work: Work) -> Sandbox:
+    running = metered(sandbox, work.ports, Bill.RUNNING)
+    return sandbox if running is sandbox else await work.ports.store.save(running)
 
 
 async def _booted(sandbox: Sandbox, work: Work) -> Sandbox:
