@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -111,26 +111,68 @@ async def test_the_quota_is_compared_with_what_a_machine_needs(
     assert found["message"] == f"0 of {most} vCPUs are in use, and a machine needs 2"
 
 
+async def test_an_endpoint_that_launches_in_a_dry_run_is_told_of_and_leaves_nothing(
+    installation: Installation, here: RunningRegion
+) -> None:
+    async with deaf_to_dry_runs(here) as endpoint:
+        installation.ec2["endpoint_url"] = endpoint
+        process = installation.begin("-o", "json")
+        out, _ = await asyncio.to_thread(process.communicate, timeout=60)
+    (found,) = (one for one in json.loads(out)["findings"] if one["check"] == "launch")
+    assert found["status"] == "error"
+    async with here.client("ec2") as ec2:
+        told = await ec2.describe_instances()
+    (state,) = (one["State"]["Name"] for each in told["Reservations"] for one in each["Instances"])
+    assert state in {"shutting-down", "terminated"}
+
+
 @asynccontextmanager
 async def quotas(here: RunningRegion, most: float) -> AsyncIterator[str]:
     """The region with Service Quotas beside it, which answers `most` to everything."""
 
-    async def answer(request: web.Request) -> web.Response:
-        if "ServiceQuotas" in request.headers.get("X-Amz-Target", ""):
-            asked = await request.json()
-            assert asked == {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}
-            return web.json_response({"Quota": {"Value": most}}, content_type="application/x-amz-json-1.1")
-        kept = {name: value for name, value in request.headers.items() if name != "Host"}
-        async with session.post(here.endpoint, data=await request.read(), headers=kept) as told:
+    async def answer(request: web.Request) -> web.Response | bytes:
+        if "ServiceQuotas" not in request.headers.get("X-Amz-Target", ""):
+            return await request.read()
+        assert await request.json() == {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}
+        return web.json_response({"Quota": {"Value": most}}, content_type="application/x-amz-json-1.1")
+
+    async with before(here, answer) as endpoint:
+        yield endpoint
+
+
+@asynccontextmanager
+async def deaf_to_dry_runs(here: RunningRegion) -> AsyncIterator[str]:
+    """The region as one of its kind that does not know DryRun."""
+
+    async def answer(request: web.Request) -> web.Response | bytes:
+        return (await request.read()).replace(b"&DryRun=true", b"")
+
+    async with before(here, answer) as endpoint:
+        yield endpoint
+
+
+Answer = Callable[[web.Request], Awaitable[web.Response | bytes]]
+
+
+@asynccontextmanager
+async def before(here: RunningRegion, answer: Answer) -> AsyncIterator[str]:
+    """An endpoint before the region: it answers by itself, or gives what the region is asked instead."""
+
+    async def handle(request: web.Request) -> web.Response:
+        own = await answer(request)
+        if isinstance(own, web.Response):
+            return own
+        left_out = {"Host", "Content-Length", "Transfer-Encoding"}
+        kept = {name: value for name, value in request.headers.items() if name not in left_out}
+        async with session.post(here.endpoint, data=own, headers=kept) as told:
             return web.Response(status=told.status, body=await told.read(), content_type="text/xml")
 
     app = web.Application()
-    app.router.add_post("/", answer)
+    app.router.add_post("/", handle)
     runner = web.AppRunner(app)
     await runner.setup()
     async with ClientSession() as session:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
             yield f"http://127.0.0.1:{runner.addresses[0][1]}"
         finally:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ciab.adapters.ec2.doctor.checks import Answer, Check, Desk
 from ciab.adapters.ec2.errors import FOREIGN, PERMISSION, Meaning, code_of, fault, meaning
+from ciab.adapters.ec2.pages import pages
 from ciab.core import tags
 from ciab.core.finding import Finding
 
@@ -99,20 +100,23 @@ async def _error(desk: Desk, action: str, parameters: Mapping[str, Any]) -> Exce
 
 async def _ours(desk: Desk) -> Things | None:
     """Something of CIAB's in the account, whichever installation's."""
-    wanted = [{"Name": f"tag:{tags.MANAGED}", "Values": [tags.TRUE]}]
-    wanted.append({"Name": "instance-state-name", "Values": ["running", "stopped"]})
+    wanted = {f"tag:{tags.MANAGED}": [tags.TRUE], "instance-state-name": ["pending", "running", "stopped"]}
     try:
-        answer = await desk.clients.ec2(desk.region, "DescribeInstances", Filters=wanted, MaxResults=5)
+        async for answer in pages(desk.clients, desk.region, "DescribeInstances", wanted):
+            for reservation in answer["Reservations"]:
+                for one in reservation["Instances"]:
+                    if things := _things_of(one):
+                        return things
     except FOREIGN:
         return None
-    for reservation in answer["Reservations"]:
-        for one in reservation["Instances"]:
-            disks = one.get("BlockDeviceMappings", ())
-            volumes = [disk["Ebs"]["VolumeId"] for disk in disks if "Ebs" in disk]
-            interfaces = [face["NetworkInterfaceId"] for face in one.get("NetworkInterfaces", ())]
-            if volumes and interfaces:
-                return Things(one["InstanceId"], volumes[0], interfaces[0])
     return None
+
+
+def _things_of(instance: Mapping[str, Any]) -> Things | None:
+    disks = instance.get("BlockDeviceMappings", ())
+    volumes = [disk["Ebs"]["VolumeId"] for disk in disks if "Ebs" in disk]
+    interfaces = [face["NetworkInterfaceId"] for face in instance.get("NetworkInterfaces", ())]
+    return Things(instance["InstanceId"], volumes[0], interfaces[0]) if volumes and interfaces else None
 
 
 def _judged(check: Check, read: _Asked, acted: _Asked, *, sure: bool) -> Finding:
