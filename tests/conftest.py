@@ -46,6 +46,7 @@ SLOW = (
     "integration/server/test_much.py",
     "integration/server/test_real_machines.py",
     "integration/server/test_refused.py",
+    "integration/cli/test_configured_lifecycle.py",
     "integration/cli/test_server.py",
     "integration/test_rotate_key.py",
 )

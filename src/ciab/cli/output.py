@@ -95,6 +95,8 @@ def dollars(amount: float | None) -> str:
     """To the cent, and what is less than a dollar to a hundredth of one; `?` where no price is known."""
     if amount is None:
         return "?"
+    if 0 < amount < 0.0001:
+        return "<$0.0001"
     return f"${amount:.2f}" if amount >= 1 or amount == 0 else f"${amount:.4f}"
 
 

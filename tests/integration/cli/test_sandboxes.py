@@ -119,11 +119,12 @@ def test_piped_lists_are_plain_and_whole(ciab: Ciab, box: str) -> None:
     listed = ciab("sandbox", "list", "--state", "running")
     assert b"\033" not in listed.out
     head, *rows = listed.text.splitlines()
-    assert head.split() == ["NAME", "ID", "STATE", "PROVIDER", "CREATED", "ENDPOINT"]
+    assert head.split() == ["NAME", "ID", "STATE", "PROVIDER", "CREATED", "COST", "ENDPOINT"]
     [row] = [row.split() for row in rows if row.split()[0] == box]
     assert ID.fullmatch(row[1])
     assert row[2:4] == ["running", "command"]
-    assert row[5].startswith("ssh://ubuntu@127.")
+    assert row[5].startswith(("$", "<$"))
+    assert row[6].startswith("ssh://ubuntu@127.")
 
 
 def test_lists_are_filtered(ciab: Ciab, box: str) -> None:

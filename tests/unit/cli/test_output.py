@@ -110,7 +110,15 @@ def test_a_failure_shows_what_to_do_and_what_the_machine_said(capsys: pytest.Cap
 
 @pytest.mark.parametrize(
     ("amount", "said"),
-    [(None, "?"), (0, "$0.00"), (0.00416, "$0.0042"), (0.9, "$0.9000"), (1, "$1.00"), (1234.5, "$1234.50")],
+    [
+        (None, "?"),
+        (0, "$0.00"),
+        (0.00416, "$0.0042"),
+        (1e-9, "<$0.0001"),
+        (0.9, "$0.9000"),
+        (1, "$1.00"),
+        (1234.5, "$1234.50"),
+    ],
 )
 def test_dollars(amount: float | None, said: str) -> None:
     assert output.dollars(amount) == said
