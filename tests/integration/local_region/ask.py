@@ -50,12 +50,17 @@ async def seen(ec2: Any, instance_id: str) -> Instance | None:
 
 async def until(ec2: Any, instance_id: str, state: str) -> Instance:
     """The instance once it is in that state."""
-    async with asyncio.timeout(30):
-        while True:
-            instance = await seen(ec2, instance_id)
-            if instance and instance["State"]["Name"] == state:
-                return instance
-            await asyncio.sleep(0.02)  # asking is the only way to learn it
+    instance = None
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                instance = await seen(ec2, instance_id)
+                if instance and instance["State"]["Name"] == state:
+                    return instance
+                await asyncio.sleep(0.02)  # asking is the only way to learn it
+    except TimeoutError:
+        now = instance and (instance["State"]["Name"], instance.get("StateReason"))
+        raise AssertionError(f"{instance_id} is not {state} but {now}") from None
 
 
 async def refused(call: Awaitable[Any]) -> tuple[str, int]:

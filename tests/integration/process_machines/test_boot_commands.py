@@ -17,13 +17,13 @@ async def test_boot_commands_run_at_every_boot_before_anyone_can_log_in(
     data = user_data(
         bootcmd=[
             "sleep 0.3; echo $HOME booted >>$HOME/boots",
-            ["touch", "/tmp/in words"],
+            ["sh", "-c", 'touch "$HOME/in words"'],
             "echo on the console",
         ],
         runcmd=["echo once >> runs"],
     )
     machine = await launch(host, order(tmp_path, data=data))
-    said = await machine.run("cat boots; ls '/tmp/in words'; echo $HOME")
+    said = await machine.run("cat boots; ls 'in words'; echo $HOME")
     home = said.splitlines()[-1]
     assert said.splitlines()[0] == f"{home} booted"
     assert "on the console" in host.console("i-0a")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ciab.localec2.api import backend, changing, checks, instances, pages
+from ciab.localec2.api import backend, changing, checks, instances, pages, parts
 from ciab.localec2.api.checks import Params
 from ciab.localec2.api.desk import Desk
 from ciab.localec2.api.shared import Move
@@ -21,7 +21,14 @@ _OWN: dict[str, Callable[[Desk, Params], Any]] = {
     "TerminateInstances": changing.terminate_instances,
     "ModifyInstanceAttribute": changing.modify_instance_attribute,
     "GetConsoleOutput": changing.get_console_output,
-    "CreateTags": changing.create_tags,
+    "CreateTags": parts.create_tags,
+    "DeleteTags": parts.delete_tags,
+    "CreateVolume": parts.create_volume,
+    "DescribeVolumes": parts.describe_volumes,
+    "DeleteVolume": parts.delete_volume,
+    "CreateNetworkInterface": parts.create_network_interface,
+    "DescribeNetworkInterfaces": parts.describe_network_interfaces,
+    "DeleteNetworkInterface": parts.delete_network_interface,
 }
 
 # What these change of an instance is in its version; any other action may change how it is described.
@@ -36,8 +43,7 @@ def perform(desk: Desk, call: Call) -> tuple[Reply, list[tuple[Move, Life]]]:
     own = _OWN.get(call.action)
     result = own(desk, request.params) if own else NotImplemented
     if result is NotImplemented:
-        if not reading:
-            checks.dry_run(request.params)
+        checks.dry_run(request.params)
         reply = request.moto()
     elif isinstance(result, instances.Page):
         reply = pages.page(request, desk.state, result.reservations, result.token)

@@ -22,7 +22,7 @@ from moto.core.request import Request
 from moto.core.responses import ActionResult
 from moto.core.serialize import return_if_not_empty
 from moto.core.utils import camelcase_to_underscores, get_service_model
-from moto.ec2.exceptions import InvalidInstanceTypeError
+from moto.ec2.exceptions import FilterNotImplementedError, InvalidInstanceTypeError
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ec2.models.subnets import Subnet
@@ -139,6 +139,8 @@ class Ec2(EC2Response):
             result = method()
         except ServiceException as exc:
             raise ApiError(exc.code, exc.message, 412 if exc.code == "DryRunOperation" else 400) from exc
+        except FilterNotImplementedError as exc:
+            raise ApiError("InvalidParameterValue", f"A filter is invalid: {exc}") from exc
         except NotImplementedError as exc:
             raise _unknown(self._get_action()) from exc
         return self.reply(result.result)

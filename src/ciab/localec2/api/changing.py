@@ -1,14 +1,13 @@
 """What is done to instances that exist: start, stop, reboot, terminate, their attributes, their console."""
 
 import base64
-import time
 from typing import Any
 
 from moto.core.types import Base64EncodedString
 from moto.core.utils import utcnow
 from moto.ec2.utils import parse_user_data
 
-from ciab.localec2.api import checks
+from ciab.localec2.api import checks, reasons
 from ciab.localec2.api.backend import OFFERED
 from ciab.localec2.api.checks import Params
 from ciab.localec2.api.desk import Desk
@@ -19,6 +18,7 @@ from ciab.localec2.api.wire import ApiError
 
 def start_instances(desk: Desk, params: Params) -> object:
     lives = _chosen(desk, params)
+    _no_spot(lives, "start")
     _only_in(lives, {"stopped", "pending", "running"}, "started")
     asleep = [life for life in lives if life.state == "stopped"]
     for life in asleep:
@@ -31,19 +31,21 @@ def start_instances(desk: Desk, params: Params) -> object:
 def stop_instances(desk: Desk, params: Params) -> object:
     lives = _chosen(desk, params)
     _only_in(lives, {"running", "stopping", "stopped"}, "stopped")
+    _no_spot(lives, "stop")
+    hibernate = bool(params.get("Hibernate"))
     for life in lives:
-        if life.instance.lifecycle == "spot":
-            raise ApiError(
-                "UnsupportedOperation",
-                f"You can't stop the Spot Instance '{life.id}' because it is associated with a one-time Spot "
-                "Instance request.",
-            )
-        if params.get("Hibernate") and not (life.instance.hibernation_options or {}).get("Configured"):
+        if hibernate and not (life.instance.hibernation_options or {}).get("Configured"):
             raise ApiError(
                 "UnsupportedHibernationConfiguration", f"Hibernation is not configured for '{life.id}'."
             )
     checks.dry_run(params)
-    return {"StoppingInstances": [_change(desk, life, "stopping", life.state == "running") for life in lives]}
+    changed = []
+    for life in lives:
+        act = life.state == "running"
+        if act:
+            life.hibernated = hibernate
+        changed.append(_change(desk, life, "stopping", act))
+    return {"StoppingInstances": changed}
 
 
 def terminate_instances(desk: Desk, params: Params) -> object:
@@ -95,17 +97,9 @@ def modify_instance_attribute(desk: Desk, params: Params) -> object:
 
 def get_console_output(desk: Desk, params: Params) -> object:
     life = desk.named([params.get("InstanceId", "")])[0]
-    text = desk.shared.host.console(life.id)
+    text = desk.shared.host.console(life.id) or life.console
     encoded = Base64EncodedString.from_raw_string(text)
     return {"InstanceId": life.id, "Timestamp": utcnow(), "Output": encoded}
-
-
-def create_tags(desk: Desk, params: Params) -> object:
-    tags = checks.tags(params.get("Tags", []))
-    resources = params.get("Resources", [])
-    if instances := [ident for ident in resources if ident.startswith("i-")]:
-        desk.named(instances)
-    return NotImplemented if tags else None
 
 
 def _chosen(desk: Desk, params: Params) -> list[Life]:
@@ -121,20 +115,29 @@ def _only_in(lives: list[Life], states: set[str], verb: str) -> None:
             )
 
 
+def _no_spot(lives: list[Life], verb: str) -> None:
+    for life in lives:
+        if life.spot:
+            raise ApiError(
+                "UnsupportedOperation",
+                f"You can't {verb} the Spot Instance '{life.id}' because it is associated with a one-time "
+                "Spot Instance request.",
+            )
+
+
 _MOVES = {"pending": Move.BOOT, "stopping": Move.HALT, "shutting-down": Move.END}
 
 
 def _change(desk: Desk, life: Life, to: str, act: bool) -> dict[str, Any]:
     before = life.instance.instance_state
     if act:
-        now = time.strftime("%Y-%m-%d %H:%M:%S GMT", time.gmtime())
+        hibernate = to == "stopping" and life.hibernated
         if to == "pending":
             life.instance.launch_time = utcnow()
             life.show("pending")
         else:
-            code = "Client.UserInitiatedShutdown"
-            life.show(to, f"User initiated ({now})", code, "User initiated shutdown")
-        desk.moves.append((_MOVES[to], life))
+            life.show(to, reasons.asked(hibernate=hibernate))
+        desk.moves.append((Move.HIBERNATE if hibernate else _MOVES[to], life))
     return {
         "InstanceId": life.id,
         "PreviousState": before,

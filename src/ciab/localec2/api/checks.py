@@ -35,7 +35,7 @@ def tags_at_launch(params: Params) -> dict[str, dict[str, str]]:
             )
         specified.setdefault(kind, {}).update(tags(spec.get("Tags", [])))
     for given in specified.values():
-        _not_too_many(len(given))
+        not_too_many_tags(len(given))
     return specified
 
 
@@ -57,11 +57,12 @@ def tags(listed: Sequence[Mapping[str, str]]) -> dict[str, str]:
         if key in result:
             raise ApiError("InvalidParameterValue", f"Duplicate tag key '{key}' specified.")
         result[key] = value
-    _not_too_many(len(result))
+    not_too_many_tags(len(result))
     return result
 
 
-def _not_too_many(count: int) -> None:
+def not_too_many_tags(count: int) -> None:
+    """Of one resource, in all."""
     if count > 50:
         raise ApiError("TagLimitExceeded", "More than 50 tags specified")
 
@@ -135,6 +136,19 @@ def instance_profile(given: Params, unknown: Sequence[str], account: str) -> str
             f"Invalid IAM Instance Profile {word}",
         )
     return arn or f"arn:aws:iam::{account}:instance-profile/{name}"
+
+
+def hibernation(given: Params, root: Params, memory_mib: int) -> bool:
+    """Whether the instance is to be able to hibernate; `root` is its root volume."""
+    if not given.get("Configured", False):
+        return False
+    if not root.get("Encrypted", False):
+        problem = "the root volume must be encrypted"
+    elif root["VolumeSize"] * 1024 < memory_mib:
+        problem = f"the root volume must hold the memory of {memory_mib} MiB"
+    else:
+        return True
+    raise ApiError("UnsupportedHibernationConfiguration", f"Hibernation cannot be configured: {problem}.")
 
 
 def shutdown_behaviour(value: str | None) -> str:

@@ -65,16 +65,19 @@ class Desk:
                 "for the instance bucket that the specified instance type belongs to.",
             )
 
-    def with_capacity(self, instance_type: str, zones: list[str]) -> str:
+    def with_capacity(self, instance_type: str, zones: list[str], *, spot: bool = False) -> str:
         """The first of the zones that has capacity for the type."""
+        market = "spot" if spot else "on-demand"
         for zone in zones:
-            if self.faults.shortage(instance_type, zone) is None:
+            if self.faults.shortage(instance_type, zone, market) is None:
                 return zone
-        short = self.faults.shortage(instance_type, zones[0])
+        short = self.faults.shortage(instance_type, zones[0], market)
         code = short.code if short else "InsufficientInstanceCapacity"
         raise ApiError(
             code,
-            f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you "
+            "There is no Spot capacity available that matches your request."
+            if spot
+            else f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you "
             f"requested ({', '.join(zones)}).",
             500 if code.startswith("InsufficientInstance") else 400,
         )

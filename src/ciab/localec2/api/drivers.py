@@ -9,13 +9,15 @@ import base64
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 from ciab.localec2 import disks
+from ciab.localec2.api import reasons
 from ciab.localec2.api.faults import first
 from ciab.localec2.api.folder import Folder
 from ciab.localec2.api.shared import Move, Shared
 from ciab.localec2.api.state import Life
-from ciab.localec2.host import MachineError, MachineOrder
+from ciab.localec2.host import MachineError, MachineOrder, Notice
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,19 @@ class Drivers:
         task = asyncio.create_task(self._in_turn(move, life, hurry), name=f"{move.value} {life.id}")
         self._own(task)
 
+    async def interrupt(self, life: Life, secs: float) -> datetime:
+        """Announce that a spot instance is taken back in so many seconds, and do it then; when that is."""
+        at = datetime.now(UTC) + timedelta(seconds=secs)
+        await self._shared.host.announce(life.id, Notice("terminate", at))
+        self._own(asyncio.create_task(self._take_back(life, secs), name=f"take back {life.id}"))
+        return at
+
+    async def _take_back(self, life: Life, secs: float) -> None:
+        await asyncio.sleep(secs)
+        if life.state in {"pending", "running"}:
+            await self._change(lambda: life.show("shutting-down", reasons.SPOT))
+            self.drive(Move.END, life)
+
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -60,7 +75,13 @@ class Drivers:
         task.add_done_callback(done)
 
     async def _in_turn(self, move: Move, life: Life, hurry: asyncio.Event) -> None:
-        steps = {Move.BOOT: self._boot, Move.HALT: self._halt, Move.END: self._end, Move.REBOOT: self._reboot}
+        steps = {
+            Move.BOOT: self._boot,
+            Move.HALT: self._halt,
+            Move.HIBERNATE: self._hibernate,
+            Move.END: self._end,
+            Move.REBOOT: self._reboot,
+        }
         async with self._turns.setdefault(life.id, asyncio.Lock()):
             while True:
                 try:
@@ -112,6 +133,7 @@ class Drivers:
             user_data=base64.b64decode(str(instance.user_data)) if instance.user_data else None,
             key_name=instance.key_name,
             public_key=pair.public_key if pair else None,
+            spot=life.spot,
         )
 
     async def _halt(self, life: Life, hurry: asyncio.Event) -> None:
@@ -122,10 +144,21 @@ class Drivers:
         await _linger(self._shared.faults.stopping_secs - (time.monotonic() - began), hurry)
         await self._change(lambda: self._at_rest(life))
 
+    async def _hibernate(self, life: Life, hurry: asyncio.Event) -> None:
+        if life.state != "stopping":
+            return
+        if not first(self._shared.faults.hibernation_fails, life.instance.instance_type):
+            await self._shared.host.hibernate(life.id)
+            await _linger(self._shared.faults.stopping_secs, hurry)
+            await self._change(lambda: self._at_rest(life))
+        else:
+            await self._halt(life, hurry)
+
     async def _end(self, life: Life, hurry: asyncio.Event) -> None:
         if life.state != "shutting-down":
             return
         began = time.monotonic()
+        life.console = self._shared.host.console(life.id) or life.console
         await self._shared.host.destroy(life.id)
         # a machine that an earlier process of this region ran is unknown to the host, its disk is still here
         await asyncio.to_thread(disks.remove, self._folder.machines / life.id)
@@ -145,14 +178,13 @@ class Drivers:
         if life.state not in {"pending", "running"}:
             return
         log.info("machine ended itself", extra={"instance": life.id, "exit_code": exit_code})
-        ends = life.instance.instance_initiated_shutdown_behavior == "terminate"
+        ends = life.spot or life.instance.instance_initiated_shutdown_behavior == "terminate"
         task = asyncio.create_task(self._follow(life, ends=ends), name=f"follow {life.id}")
         self._own(task)
 
     async def _follow(self, life: Life, *, ends: bool) -> None:
         state = "shutting-down" if ends else "stopping"
-        code = "Client.InstanceInitiatedShutdown"
-        await self._change(lambda: life.show(state, "", code, "Instance initiated shutdown"))
+        await self._change(lambda: life.show(state, reasons.ITSELF))
         self.drive(Move.END if ends else Move.HALT, life)
 
     def _up(self, life: Life) -> None:
@@ -183,11 +215,10 @@ class Drivers:
         if life.state != "pending":
             return
         self._take_address(life)
-        code = "Server.InternalError"
         if life.booted:
-            life.show("stopped", code, code, why)
+            life.show("stopped", reasons.internal(why))
             return
-        life.show("shutting-down", code, code, why)
+        life.show("shutting-down", reasons.internal(why))
         self._loop.call_soon_threadsafe(self.drive, Move.END, life)
 
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from ciab.localec2 import disks
@@ -53,6 +54,17 @@ class Engine:
             region.drivers.drive(move, life)
         return reply
 
+    async def interrupt(self, instance_id: str, secs: float) -> datetime:
+        """Take a spot instance back after so many seconds; when that is. Raises ApiError."""
+        await self._loaded.wait()
+        for region in self._regions.values():
+            if (life := region.desk.state.lives.get(instance_id)) is not None:
+                if not life.spot or life.state not in {"pending", "running"}:
+                    what = "a spot instance" if life.spot else "an on-demand instance"
+                    raise ApiError("NotInterruptible", f"{instance_id} is {what}, {life.state}.", 409)
+                return await region.drivers.interrupt(life, secs)
+        raise ApiError("InvalidInstanceID.NotFound", f"No region here has {instance_id}.", 404)
+
     async def close(self) -> None:
         """Stop every machine, keep every disk, save."""
         for region in self._regions.values():
@@ -98,6 +110,7 @@ class Engine:
         living: set[str] = set()
         for desk in desks:
             for life in desk.state.lives.values():
+                life.console = disks.read_console(self._folder.machines / life.id) or life.console
                 settle(life)
                 if life.ended_at is None:
                     living.add(life.id)

@@ -6,18 +6,22 @@ The document is one JSON object; every key may be left out, and an unknown one i
      "pending_secs": 0.2, "stopping_secs": 0.2, "shutting_down_secs": 0.2,     how long these states last
      "terminated_secs": 3600,       how long terminated instances stay visible
      "rate_scale": 1.0,             AWS's rate limits times this; 0: no limits
-     "capacity": [{"type": "t3.medium", "zone": "us-east-1a", "code": "InsufficientInstanceCapacity"}],
-     "denied": ["RunInstances"],    actions answered with UnauthorizedOperation
+     "capacity": [{"type": "t3.medium", "zone": "us-east-1a", "market": "spot",
+                   "code": "InsufficientInstanceCapacity"}],
+     "spot_prices": [{"type": "t3.*", "price": 0.0125}],    dollars an hour; a lower MaxPrice is refused
+     "denied": ["RunInstances"],    actions (patterns) answered with UnauthorizedOperation
      "quota": {"vcpus": 8, "instances": 20},                     either may be left out; null: none
      "missing_profiles": ["name"],  instance profiles that do not exist
      "lose": [{"action": "RunInstances", "times": 2}],    work done, connection closed without answer
      "error": [{"action": "*", "code": "InternalError", "status": 500, "times": 1}],       before the work
      "throttle": [{"action": "Describe*", "times": 3}],          RequestLimitExceeded, before the work
      "delay": [{"action": "RunInstances", "secs": 1.0, "when": "after"}],      or "before" the work
-     "start_fails": [{"times": 1, "message": "..."}]}            machines that do not boot; action: their type
+     "start_fails": [{"times": 1, "message": "..."}],       machines that do not boot; action: their type
+     "hibernation_fails": [{"times": 1}]}       a plain shutdown instead, without a word; action: their type
 
-In `capacity` a missing type or zone means every one. In the lists of rules `action` is a pattern ("*" by
-default), `times` how often it happens (for ever by default), `skip` how many calls pass first.
+In `capacity` a missing type, zone or market ("spot", "on-demand") means every one. In the lists of rules
+`action` is a pattern ("*" by default), `times` how often it happens (for ever by default), `skip` how many
+calls pass first, `every` which of the others it happens to: 2 is every second one.
 """
 
 import json
@@ -36,6 +40,9 @@ class Rule:
     action: str = "*"
     times: int | None = None
     skip: int = 0
+    every: int = 1
+    passed: int = 0
+    """How many it has let pass since it happened last."""
     secs: float = 0.0
     when: str = "after"
     code: str = "InternalError"
@@ -49,6 +56,10 @@ class Rule:
         if self.skip > 0:
             self.skip -= 1
             return False
+        self.passed += 1
+        if self.passed < self.every:
+            return False
+        self.passed = 0
         if self.times is not None:
             self.times -= 1
         return True
@@ -58,7 +69,14 @@ class Rule:
 class Shortage:
     type: str = "*"
     zone: str = "*"
+    market: str = "*"
     code: str = "InsufficientInstanceCapacity"
+
+
+@dataclass(frozen=True, slots=True)
+class SpotPrice:
+    type: str = "*"
+    price: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +94,7 @@ class Faults:
     terminated_secs: float = 3600.0
     rate_scale: float = 1.0
     capacity: list[Shortage] = field(default_factory=list)
+    spot_prices: list[SpotPrice] = field(default_factory=list)
     denied: list[str] = field(default_factory=list)
     quota: Quota | None = None
     missing_profiles: list[str] = field(default_factory=list)
@@ -84,12 +103,19 @@ class Faults:
     throttle: list[Rule] = field(default_factory=list)
     delay: list[Rule] = field(default_factory=list)
     start_fails: list[Rule] = field(default_factory=list)
+    hibernation_fails: list[Rule] = field(default_factory=list)
 
-    def shortage(self, instance_type: str, zone: str) -> Shortage | None:
-        return next(
-            (s for s in self.capacity if fnmatchcase(instance_type, s.type) and fnmatchcase(zone, s.zone)),
-            None,
-        )
+    def shortage(self, instance_type: str, zone: str, market: str = "on-demand") -> Shortage | None:
+        asked = (instance_type, zone, market)
+        found = (s for s in self.capacity if all(map(fnmatchcase, asked, (s.type, s.zone, s.market))))
+        return next(found, None)
+
+    def spot_price(self, instance_type: str) -> float | None:
+        """The first that is set for the type."""
+        return next((s.price for s in self.spot_prices if fnmatchcase(instance_type, s.type)), None)
+
+    def denies(self, action: str) -> bool:
+        return any(fnmatchcase(action, pattern) for pattern in self.denied)
 
 
 def first(rules: list[Rule], action: str) -> Rule | None:
@@ -113,13 +139,14 @@ def parse(text: str) -> Faults:
 
 
 def shown(faults: Faults) -> dict[str, Any]:
-    """The document as it stands: `times` and `skip` have been counted down."""
+    """The document as it stands, with what its rules have counted; it can be given back as it is."""
     return asdict(faults)
 
 
-_ITEMS: Mapping[str, type[Rule] | type[Shortage]] = {
+_ITEMS: Mapping[str, type[Rule] | type[Shortage] | type[SpotPrice]] = {
     "capacity": Shortage,
-    **dict.fromkeys(("lose", "error", "throttle", "delay", "start_fails"), Rule),
+    "spot_prices": SpotPrice,
+    **dict.fromkeys(("lose", "error", "throttle", "delay", "start_fails", "hibernation_fails"), Rule),
 }
 
 

@@ -53,7 +53,8 @@ def run_instances(desk: Desk, params: Params) -> object:
     plan = launch.plan(backend, params, desk.faults)
     desk.within_quota(plan.instance_type, plan.count)
     every_zone = [zone.name for zone in backend.describe_availability_zones()]
-    zone = desk.with_capacity(plan.instance_type, [plan.zone] if plan.zone else every_zone)
+    zones = [plan.zone] if plan.zone else every_zone
+    zone = desk.with_capacity(plan.instance_type, zones, spot=plan.spot)
     checks.dry_run(params)
     if desk.shared.addresses.left < 2 * plan.count:
         raise ApiError("InsufficientFreeAddressesInSubnet", "This local region has no addresses left.")

@@ -1,6 +1,7 @@
 """RunInstances: from the request to checked facts, and from those to moto's instance with disks and tags."""
 
 import re
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +9,7 @@ from moto.ec2.models.instances import Instance, Reservation
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.utils import parse_user_data
 
-from ciab.localec2.api import checks
+from ciab.localec2.api import checks, spot
 from ciab.localec2.api.backend import OFFERED, RegionBackend
 from ciab.localec2.api.checks import Params
 from ciab.localec2.api.faults import Faults
@@ -33,6 +34,8 @@ class Plan:
     disks: dict[str, dict[str, Any]]
     tags: dict[str, dict[str, str]]
     profile: str | None
+    spot: bool
+    hibernates: bool
     nic: dict[str, Any] = field(default_factory=dict)
 
 
@@ -53,6 +56,8 @@ def plan(backend: RegionBackend, params: Params, faults: Faults) -> Plan:
     checks.user_data(params.get("UserData"))
     checks.metadata_options(params.get("MetadataOptions", {}))
     checks.shutdown_behaviour(params.get("InstanceInitiatedShutdownBehavior"))
+    disks = _disks(image, params)
+    memory_mib = OFFERED[instance_type]["MemoryInfo"]["SizeInMiB"]
     return Plan(
         image=image,
         instance_type=instance_type,
@@ -62,10 +67,14 @@ def plan(backend: RegionBackend, params: Params, faults: Faults) -> Plan:
         groups=_groups(backend, params, nic),
         count=_count(params),
         user_data=params.get("UserData"),
-        disks=_disks(image, params),
+        disks=disks,
         tags=checks.tags_at_launch(params),
         profile=checks.instance_profile(
             params.get("IamInstanceProfile", {}), faults.missing_profiles, ACCOUNT
+        ),
+        spot=spot.asked(params, instance_type, faults),
+        hibernates=checks.hibernation(
+            params.get("HibernationOptions", {}), disks[image.root_device_name], memory_mib
         ),
         nic=nic,
     )
@@ -97,14 +106,17 @@ def launch(backend: RegionBackend, plan: Plan, zone: str, params: Params) -> Res
         disable_api_stop=params.get("DisableApiStop", False),
         monitoring_state="enabled" if params.get("Monitoring", {}).get("Enabled") else "disabled",
         instance_initiated_shutdown_behavior=params.get("InstanceInitiatedShutdownBehavior"),
-        hibernation_options=params.get("HibernationOptions", {}),
+        hibernation_options={"Configured": plan.hibernates},
         metadata_options=params.get("MetadataOptions", {}),
         client_token=params.get("ClientToken", ""),
-        lifecycle=params.get("InstanceMarketOptions", {}).get("MarketType"),
+        lifecycle="spot" if plan.spot else None,
     )
     for instance in reservation.instances:
         if plan.profile:
             instance.iam_instance_profile = {"Arn": plan.profile, "Id": "AIPALOCALPROFILE00000"}
+        if plan.spot:
+            shown: Any = instance  # what moto does not keep but shows
+            shown.spot_instance_request_id = f"sir-{secrets.token_hex(4)}"
         _fit_interface(backend, instance, plan)
         _add_disks(backend, instance, plan)
     return reservation
@@ -136,7 +148,10 @@ def _add_disks(backend: RegionBackend, instance: Instance, plan: Plan) -> None:
             iops=ebs.get("Iops"),
             throughput=ebs.get("Throughput"),
         )
-        backend.attach_volume(volume.id, instance.id, name, ebs.get("DeleteOnTermination", True))
+        attached: Any = backend.attach_volume(
+            volume.id, instance.id, name, ebs.get("DeleteOnTermination", True)
+        )
+        attached.delete_on_termination = ebs.get("DeleteOnTermination", True)
         volume.add_tags(plan.tags.get("volume", {}))
 
 

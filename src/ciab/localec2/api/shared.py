@@ -13,6 +13,7 @@ class Move(Enum):
 
     BOOT = "boot"
     HALT = "halt"
+    HIBERNATE = "hibernate"
     REBOOT = "reboot"
     END = "end"
 

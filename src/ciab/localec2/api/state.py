@@ -6,7 +6,7 @@ user-data, and so private keys: mode 0600, and an instance's user-data goes when
 
 import pickle
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ciab.localec2.api import folder
 from ciab.localec2.api.backend import RegionBackend, attach
 from ciab.localec2.api.folder import StateError
 from ciab.localec2.api.plain import ACCOUNT
+from ciab.localec2.api.reasons import SPOT, Reason, region_ended
 
 _FORMAT = 1
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
@@ -34,6 +35,10 @@ class Life:
     public_ip: str | None = None
     booted: bool = False
     """It has run: a start that fails later leaves it stopped, not terminated."""
+    hibernated: bool = False
+    """Its machine was asked to keep its memory; a failure of that is nobody's to know."""
+    console: str = ""
+    """What its machine printed last, kept when that is gone."""
     ended_at: float | None = None
     """When it was terminated."""
     version: int = 0
@@ -47,12 +52,16 @@ class Life:
     def state(self) -> str:
         return self.instance.state
 
-    def show(self, state: str, transition: str = "", code: str = "", message: str = "") -> None:
-        """Be in this state from now on, with EC2's StateTransitionReason and StateReason."""
+    @property
+    def spot(self) -> bool:
+        return bool(self.instance.lifecycle == "spot")
+
+    def show(self, state: str, why: Reason | None = None) -> None:
+        """Be in this state from now on, for this reason."""
         self.version += 1
         self.instance._state = InstanceState(state, _CODES[state])
-        self.instance._reason = transition
-        self.instance.state_reason = StateReason(f"{code}: {message}" if code else "", code)
+        self.instance._reason = why.transition if why else ""
+        self.instance.state_reason = StateReason(why.message, why.code) if why else StateReason()
 
     def rest(self) -> None:
         """Be stopped, for the reason that was given when it began to stop."""
@@ -136,20 +145,20 @@ def load(region: str, folder_of_states: Path) -> RegionState:
             f"or remove {folder_of_states.parent} to begin anew without its instances"
         ) from exc
     state = RegionState(path, document["backend"], document["lives"], document["tokens"])
+    for life in state.lives.values():
+        for added in fields(Life):  # since it was written
+            if not hasattr(life, added.name):
+                setattr(life, added.name, added.default)
     attach(state.backend)
     return state
 
 
 def settle(life: Life) -> None:
     """Bring an instance to rest after its region's process went, by itself or in an orderly end."""
+    if life.spot and life.state in {"pending", "running"}:  # it cannot be stopped
+        life.show("shutting-down", SPOT)
     if life.state in {"pending", "running", "stopping"}:
-        now = time.strftime("%Y-%m-%d %H:%M:%S GMT", time.gmtime())
-        life.show(
-            "stopped",
-            f"Server.ScheduledStop ({now})",
-            "Server.ScheduledStop",
-            "Stopped because the local region's process ended",
-        )
+        life.show("stopped", region_ended())
         life.address(None)
     elif life.state == "shutting-down":
         life.address(None)

@@ -4,6 +4,8 @@ GET  /_ciab/health   {"ok": true}; also counts as a sign of life for --orphan-se
 GET  /_ciab/faults   the document of faults as it stands; PUT replaces it as a whole (see `faults`)
 GET  /_ciab/calls    {"counts": {region: {action: n}}, "last": [{time, region, service, action,
                      parameters, result}]}
+POST /_ciab/interrupt  {"instance": "i-...", "secs": 120}: a spot instance is told that it is taken back, and
+                     is after so many seconds (120 by default); {"time": when}; 404 or 409 when it cannot be
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from ciab.localec2.api.limits import Limits
 from ciab.localec2.api.shared import Shared
 from ciab.localec2.api.wire import ApiError, Call, Reply, error_reply, read_call
 
+_LONGEST_NOTICE_SECS = 86_400
 _HOSTS = {"127.0.0.1", "localhost"}
 
 
@@ -44,6 +47,7 @@ class Front:
         app.router.add_get("/_ciab/faults", self._show_faults)
         app.router.add_put("/_ciab/faults", self._set_faults)
         app.router.add_get("/_ciab/calls", self._show_calls)
+        app.router.add_post("/_ciab/interrupt", self._interrupt)
         app.router.add_post("/", self._aws)
         return app
 
@@ -74,6 +78,20 @@ class Front:
 
     async def _show_calls(self, _: web.Request) -> web.Response:
         return web.json_response(self._calls.shown())
+
+    async def _interrupt(self, request: web.Request) -> web.Response:
+        try:
+            asked = await request.json()
+            instance, secs = str(asked["instance"]), float(asked.get("secs", 120))
+            if not 0 <= secs <= _LONGEST_NOTICE_SECS:
+                raise ValueError(secs)
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise web.HTTPBadRequest(text='send {"instance": "i-...", "secs": 120}\n') from exc
+        try:
+            at = await self._engine.interrupt(instance, secs)
+        except ApiError as exc:
+            return web.json_response({"error": exc.message}, status=exc.status)
+        return web.json_response({"time": f"{at:%Y-%m-%dT%H:%M:%SZ}"})
 
     async def _aws(self, request: web.Request) -> web.StreamResponse:
         try:
@@ -112,7 +130,7 @@ class Front:
             call.region, call.action, searched=searched, scale=scale
         ):
             raise ApiError("RequestLimitExceeded", "Request limit exceeded.", 503)
-        if call.action in current.denied:
+        if current.denies(call.action):
             raise _denied(call)
 
 
