@@ -1,6 +1,7 @@
 """What a sandbox costs from now on: the meter that is set whenever its machine begins or ends to cost."""
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from enum import Enum
 
 from ciab.control.work import Ports
@@ -15,9 +16,9 @@ class Bill(Enum):
     NOTHING = "nothing"
 
 
-def metered(sandbox: Sandbox, ports: Ports, bill: Bill) -> Sandbox:
-    """The sandbox with the meter that fits its machine now. The same price goes on as it was: a step that
-    is repeated after a crash does not begin anew."""
+def metered(sandbox: Sandbox, ports: Ports, bill: Bill, since: datetime | None = None) -> Sandbox:
+    """The sandbox with the meter that fits its machine now, or since a moment of the clock of bills. The
+    same price goes on as it was: a step that is repeated after a crash does not begin anew."""
     if sandbox.machine is None:
         return sandbox
     price: float | None = 0.0
@@ -27,4 +28,14 @@ def metered(sandbox: Sandbox, ports: Ports, bill: Bill) -> Sandbox:
         price = ports.prices.stopped(sandbox.machine)
     if sandbox.meter and sandbox.meter.usd_hour == price:
         return sandbox
-    return replace(sandbox, meter=Meter(price, ports.billing.now()))
+    return replace(sandbox, meter=Meter(price, since or ports.billing.now()))
+
+
+def launch_of(sandbox: Sandbox, ports: Ports) -> datetime:
+    """When its machine was launched, on the clock of bills: long ago, where a crash came in between. The
+    provider's clock may be wrong, but no machine is older than its sandbox."""
+    now = ports.billing.now()
+    if sandbox.machine is None:
+        return now
+    launched = max(sandbox.machine.launched_at, sandbox.created_at)
+    return now - max(ports.billing.wall_of(now) - launched, timedelta(0))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ciab.control.fate import OVER, ensure_alive
-from ciab.control.metering import Bill, metered
+from ciab.control.metering import Bill, launch_of, metered
 from ciab.control.pipeline import KNOCKING, WATCHING, Step
 from ciab.control.reach import target_of
 from ciab.control.setup import clone_repositories, prepare_workspace, run_scripts
@@ -39,7 +39,8 @@ async def choose_image(sandbox: Sandbox, ports: Ports) -> Sandbox:
 async def launch_machine(sandbox: Sandbox, ports: Ports) -> Sandbox:
     """Make the one call that launches it, or repeat the one that was made: the attempts tell which."""
     machine = await ports.machines.launch(await _order(sandbox, ports), ports.attempts)
-    return metered(replace(sandbox, machine=machine), ports, Bill.RUNNING)
+    launched = replace(sandbox, machine=machine)
+    return metered(launched, ports, Bill.RUNNING, since=launch_of(launched, ports))
 
 
 async def give_machine_up(sandbox: Sandbox, ports: Ports) -> Sandbox:
