@@ -15,7 +15,7 @@ LEGAL = """
 pending -> creating terminating
 creating -> running terminating
 running -> pausing stopping terminating
-pausing -> paused terminating
+pausing -> paused running terminating
 paused -> starting stopping terminating
 stopping -> stopped terminating
 stopped -> starting terminating
