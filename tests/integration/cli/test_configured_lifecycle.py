@@ -1,9 +1,13 @@
-"""What the configuration makes of `ciab sandbox delete` and `pause`: each test has a server of its own."""
+"""What the configuration makes of `ciab sandbox delete`, `pause` and `gc`; each test has its own server."""
 
+import asyncio
 import json
 from pathlib import Path
+from uuid import uuid4
 
 from tests.commands import Ciab
+from tests.integration.local_region.ask import launcher, tagged, until
+from tests.region import RunningRegion
 from tests.server import server
 
 
@@ -37,3 +41,30 @@ async def test_a_frozen_sandbox_keeps_its_instance_running(tmp_path: Path) -> No
         assert ciab.good("sandbox", "resume", "ice") == "ice is running"
         assert ciab.good("sandbox", "exec", "ice", "--", "echo", "melted") == "melted"
         ciab.good("sandbox", "delete", "ice")
+
+
+async def test_a_sweep_takes_what_no_database_knows_and_tells_what_it_cannot(tmp_path: Path) -> None:
+    config = {"reaper": {"grace_secs": 1, "interval_secs": 3600}}
+    async with server(tmp_path, config) as here:
+        ciab = Ciab(here.url)
+        ciab.good("sandbox", "create", "--provider", "command", "--name", "mine")
+        (mine,) = await here.machines()
+        region = RunningRegion(here.region_folder, endpoint=here.region()["endpoint"])
+        tags = {tag["Key"]: tag["Value"] for tag in mine["Tags"]} | {"ciab-sandbox-id": str(uuid4())}
+        async with region.client("ec2") as ec2:
+            launch = launcher(ec2, mine["ImageId"])
+            stranger = (await launch(TagSpecifications=tagged(**tags)))["InstanceId"]
+            await until(ec2, stranger, "running")
+        async with asyncio.timeout(30):
+            while "would end" not in (would := ciab.good("gc", "--dry-run")):
+                assert "it is only" in would  # young things are spared until the grace period is over
+        assert stranger in would
+        assert mine["InstanceId"] not in would
+        await region.set_faults(denied=["TerminateInstances"])
+        failed = ciab("gc")
+        assert failed.code == 1
+        assert failed.lines[-1] == "error: 1 of 1 could not be ended; try again"
+        await region.set_faults(denied=[])
+        (ended,) = json.loads(ciab.good("gc", "-o", "json"))
+        assert (ended["id"], ended["action"], ended["kind"]) == (stranger, "ended", "machine")
+        assert [one["InstanceId"] for one in await here.machines()] == [mine["InstanceId"]]

@@ -1,7 +1,7 @@
 """The client against a stand-in for the network, at httpx's own port for one."""
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
@@ -20,33 +20,10 @@ from ciab.core.errors import (
 )
 from ciab.schema.exec import ExecRequest, ExitFrame, OutputFrame
 from ciab.schema.spec import SandboxSpec
-from ciab.sdk.client import Client, Deleted
+from ciab.sdk.client import Client
 from ciab.sdk.connection import is_loopback
 from ciab.sdk.errors import NotCiab, ServerUnreachable
-
-ID = "3f0c9d7e-0000-4000-8000-000000000001"
-INFO = {
-    "id": ID,
-    "name": "box",
-    "state": "pending",
-    "persistence": "ephemeral",
-    "agent_provider": "command",
-    "labels": {},
-    "created_at": "2026-01-02T03:04:05Z",
-    "updated_at": "2026-01-02T03:04:05Z",
-    "spec": {"agent_provider": "command"},
-}
-Handler = Callable[[httpx.Request], httpx.Response]
-
-
-def client(handler: Handler) -> Client:
-    return Client("http://127.0.0.1:1", transport=httpx.MockTransport(handler), pause=lambda attempt: 0.0)
-
-
-def error(status: int, code: str) -> httpx.Response:
-    return httpx.Response(
-        status, json={"error": {"code": code, "message": "said", "step": None, "hint": "do"}}
-    )
+from tests.unit.sdk.answers import ID, INFO, client, error
 
 
 async def test_the_key_is_sent() -> None:
@@ -130,83 +107,6 @@ async def test_a_create_that_cannot_succeed_is_not_repeated(answer: Exception | 
         with pytest.raises((ServerUnreachable, InvalidRequest)):
             await sdk.create_sandbox(SandboxSpec(agent_provider="command"))
     assert len(calls) == 1
-
-
-async def test_a_recovery_whose_answer_is_lost_is_repeated_by_the_lost_ones_id() -> None:
-    asked: list[tuple[str, str, str | None]] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked.append((request.method, request.url.path, request.headers.get("idempotency-key")))
-        if request.method == "GET":
-            return httpx.Response(200, json=INFO)
-        assert json.loads(request.content) == {"name": "new"}
-        if len(asked) == 2:
-            raise httpx.ReadError("lost")
-        return httpx.Response(202, json={**INFO, "name": "new"})
-
-    async with client(handler) as sdk:
-        assert (await sdk.recover_sandbox("box", "new")).name == "new"
-    assert [path for _, path, _ in asked[1:]] == [f"/api/v1/sandboxes/{ID}/recover"] * 2
-    assert asked[0][:2] == ("GET", "/api/v1/sandboxes/box")
-    assert asked[1][2] == asked[2][2] is not None
-
-
-async def test_a_delete_tells_what_it_left() -> None:
-    headers = {"X-CIAB-Released-Instance": "i-1", "X-CIAB-Notice": "instance i-1 is yours"}
-    async with client(lambda request: httpx.Response(204, headers=headers)) as sdk:
-        assert await sdk.delete_sandbox("box") == Deleted("i-1", "instance i-1 is yours")
-    async with client(lambda request: httpx.Response(204)) as sdk:
-        assert await sdk.delete_sandbox("box") == Deleted(None, None)
-
-
-@pytest.mark.parametrize("verb", ["start", "stop", "pause", "resume"])
-async def test_moves_are_posts_under_their_names(verb: str) -> None:
-    asked: list[tuple[str, str]] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked.append((request.method, request.url.path))
-        return httpx.Response(200, json=INFO)
-
-    async with client(handler) as sdk:
-        assert (await getattr(sdk, f"{verb}_sandbox")("box")).id == ID
-    assert asked == [("POST", f"/api/v1/sandboxes/box/{verb}")]
-
-
-async def test_a_sweep_sends_what_is_asked_and_reads_what_a_newer_server_adds() -> None:
-    verdict = {
-        "action": "ended",
-        "reason": "sandbox box is failed",
-        "kind": "machine",
-        "id": "i-1",
-        "region": "us-east-1",
-        "sandbox_id": ID,
-        "state": "running",
-        "mood": "good",
-    }
-    bodies: list[object] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        bodies.append(json.loads(request.content))
-        return httpx.Response(200, json=[verdict])
-
-    async with client(handler) as sdk:
-        [found] = await sdk.collect_garbage(dry_run=True, owner=ID)
-    assert (found.id, found.action, found.born_at) == ("i-1", "ended", None)
-    assert bodies == [{"dry_run": True, "owner": ID}]
-
-
-async def test_costs_are_read() -> None:
-    told = {
-        "at": "2026-01-02T03:04:05Z",
-        "today_usd": 1.5,
-        "sandboxes": [{"id": ID, "name": "box", "state": "paused", "cost": {"usd": None, "usd_hour": None}}],
-        "workspaces": {"web": 1.5},
-        "budgets": {"per_sandbox": 0, "per_workspace": 0, "per_day": 5},
-    }
-    async with client(lambda request: httpx.Response(200, json=told)) as sdk:
-        report = await sdk.get_costs()
-    assert (report.today_usd, report.budgets.per_day, report.currency) == (1.5, 5, "USD")
-    assert (report.sandboxes[0].cost.usd, report.sandboxes[0].workspace) == (None, None)
 
 
 async def test_a_create_sends_secrets_and_leaves_defaults_out() -> None:
