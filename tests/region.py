@@ -127,6 +127,13 @@ class RunningRegion:
             shown: dict[str, Any] = (await http.get("/_ciab/calls")).json()
             return shown
 
+    async def interrupt(self, instance_id: str, secs: float) -> tuple[int, dict[str, Any]]:
+        """Take a spot instance back after so many seconds; the answer's HTTP status and what it says."""
+        async with httpx.AsyncClient(base_url=self.endpoint, trust_env=False) as http:
+            asked = {"instance": instance_id, "secs": secs}
+            answer = await http.post("/_ciab/interrupt", json=asked)
+            return answer.status_code, answer.json()
+
     async def health(self) -> None:
         """Show a sign of life."""
         async with httpx.AsyncClient(base_url=self.endpoint, trust_env=False) as http:

@@ -76,6 +76,19 @@ async def test_a_stopped_instance_may_find_no_capacity(here: RunningRegion, ec2:
     assert instance["State"]["Name"] == "stopped"
 
 
+async def test_a_start_whose_answer_is_lost_starts(here: RunningRegion, ec2: Any, launch: Launch) -> None:
+    instance_id = (await launch())["InstanceId"]
+    await until(ec2, instance_id, "running")
+    await ec2.stop_instances(InstanceIds=[instance_id])
+    await until(ec2, instance_id, "stopped")
+    await here.set_faults(throttle=[{"action": "StartInstances", "times": 1}])
+    assert await refused(ec2.start_instances(InstanceIds=[instance_id])) == ("RequestLimitExceeded", 503)
+    await here.set_faults(lose=[{"action": "StartInstances", "times": 1}])
+    with raises(ConnectionClosedError):
+        await ec2.start_instances(InstanceIds=[instance_id])
+    await until(ec2, instance_id, "running")
+
+
 async def test_quotas(here: RunningRegion, ec2: Any, launch: Launch) -> None:
     await here.set_faults(visible_after=0)
     active = {i["InstanceId"] for i in await every(ec2) if i["State"]["Name"] in {"pending", "running"}}
@@ -105,6 +118,28 @@ async def test_throttled_and_failed_calls_do_nothing(here: RunningRegion, ec2: A
     await launch()
     assert await refused(launch()) == ("Unavailable", 503)
     assert len(await every(ec2)) == before + 1
+
+
+async def test_every_second_call_is_throttled_and_every_third_answer_lost(
+    here: RunningRegion, ec2: Any
+) -> None:
+    await here.set_faults(
+        throttle=[{"action": "DescribeInstances", "every": 2}],
+        lose=[{"action": "DescribeInstances", "every": 3}],
+    )
+    told = []
+    for _ in range(12):
+        try:
+            await ec2.describe_instances()
+        except ConnectionClosedError:
+            told.append("lost")
+        except ClientError as error:
+            told.append(error.response["Error"]["Code"])
+        else:
+            told.append("ok")
+    # what was throttled had no answer to lose
+    assert told[1::2] == ["RequestLimitExceeded"] * 6
+    assert told[::2] == ["ok", "ok", "lost"] * 2
 
 
 async def test_a_lost_answer_closes_the_connection_and_the_work_is_done(

@@ -3,6 +3,7 @@
 import base64
 from typing import Any
 
+import asyncssh
 import pytest
 
 from tests.integration.local_region.ask import Launch, every, refused, seen, until
@@ -43,6 +44,9 @@ async def test_terminate_ends_the_machine_and_removes_its_disk(
     await ec2.terminate_instances(InstanceIds=[instance_id])
     over = await until(ec2, instance_id, "terminated")
     assert "PublicIpAddress" not in over
+    assert over["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    assert over["StateTransitionReason"].startswith("User initiated (")
+    assert "sshd listens" in (await ec2.get_console_output(InstanceId=instance_id))["Output"]
     assert await refuses(running["PublicIpAddress"])
     assert not (here.folder / "machines" / instance_id).exists()
     mine = [{"Name": "attachment.instance-id", "Values": [instance_id]}]
@@ -60,8 +64,14 @@ async def test_a_machine_that_powers_itself_off(ec2: Any, launch: Launch, behavi
         ended = await connection.run("sudo poweroff; sleep 60; echo still here")
         assert ended.stdout == ""
     instance = await until(ec2, asked["InstanceId"], state)
-    assert instance["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+    assert instance["StateReason"] == {
+        "Code": "Client.InstanceInitiatedShutdown",
+        "Message": "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
+    }
     assert await refuses(running["PublicIpAddress"])
+    said = (await ec2.get_console_output(InstanceId=asked["InstanceId"]))["Output"]
+    assert "sshd listens" in said
+    assert "power-off asked for inside the machine" in said
 
 
 async def test_the_shutdown_behaviour_can_be_changed(ec2: Any, launch: Launch) -> None:
@@ -98,7 +108,11 @@ async def test_the_console_is_the_machines(ec2: Any, launch: Launch) -> None:
     await login.run(running["PublicIpAddress"], "true")
     answer = await ec2.get_console_output(InstanceId=running["InstanceId"])
     assert answer["InstanceId"] == running["InstanceId"]
-    assert isinstance(answer["Output"], str)
+    assert "sshd listens" in answer["Output"]
+    await ec2.stop_instances(InstanceIds=[running["InstanceId"]])
+    await until(ec2, running["InstanceId"], "stopped")
+    answer = await ec2.get_console_output(InstanceId=running["InstanceId"])
+    assert "sshd listens" in answer["Output"]
 
 
 async def test_a_key_pairs_public_key_lets_in(ec2: Any, launch: Launch) -> None:
@@ -106,7 +120,20 @@ async def test_a_key_pairs_public_key_lets_in(ec2: Any, launch: Launch) -> None:
     await ec2.import_key_pair(KeyName="mine", PublicKeyMaterial=login.user_key.export_public_key())
     without = Login(host_key=login.host_key).user_data
     running = await until(ec2, (await launch(UserData=without, KeyName="mine"))["InstanceId"], "running")
+    assert running["KeyName"] == "mine"
     assert await login.run(running["PublicIpAddress"], "whoami") == "ubuntu"
+    shown = (await ec2.describe_key_pairs(KeyNames=["mine"]))["KeyPairs"]
+    assert [pair["KeyName"] for pair in shown] == ["mine"]
+    assert await refused(ec2.describe_key_pairs(KeyNames=["nobody"])) == ("InvalidKeyPair.NotFound", 400)
+
+
+async def test_a_key_pair_made_by_the_region_lets_in(ec2: Any, launch: Launch) -> None:
+    made = await ec2.create_key_pair(KeyName="made", KeyType="ed25519")
+    login = Login(user_key=asyncssh.import_private_key(made["KeyMaterial"]))
+    without = Login(host_key=login.host_key).user_data
+    running = await until(ec2, (await launch(UserData=without, KeyName="made"))["InstanceId"], "running")
+    assert await login.run(running["PublicIpAddress"], "whoami") == "ubuntu"
+    assert await refused(ec2.create_key_pair(KeyName="made")) == ("InvalidKeyPair.Duplicate", 400)
 
 
 async def test_terminate_during_a_slow_boot_ends_it(here: RunningRegion, ec2: Any, launch: Launch) -> None:
