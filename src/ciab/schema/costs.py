@@ -35,7 +35,7 @@ class CostReport(BaseModel):
     today_usd: float
     """What all sandboxes together have cost since midnight UTC."""
     sandboxes: list[SandboxCost]
-    """Those that live, and those that ended today."""
+    """Those that live."""
     workspaces: dict[str, float]
     """By workspace, what all its sandboxes have cost, ended ones included."""
     budgets: Budgets
