@@ -52,6 +52,8 @@ async def pause(sandbox: Sandbox, work: Work) -> Sandbox:
         try:
             sandbox = await attempt(FREEZE, freeze, sandbox, work, work.ports.limits.freeze)
         except StepFailed as failed:
+            if isinstance(failed.cause, MachineEnded):
+                raise
             return replace(sandbox.to(S.RUNNING, failure_of(failed)), held=None)
     else:
         if sandbox.held is Held.HIBERNATED:
@@ -141,7 +143,7 @@ def movers_of(steps: Sequence[Step]) -> Mapping[S, Mover]:
     async def clean_up(sandbox: Sandbox, work: Work) -> Sandbox:
         # a failed creation, a cancel, a crash and a delete all end here
         sandbox = await unwind(sandbox, work, steps)
-        return sandbox.to(S.FAILED if sandbox.failure and not sandbox.reason else S.TERMINATED)
+        return sandbox.to(S.FAILED if sandbox.failure else S.TERMINATED)
 
     return {
         S.PENDING: begin,

@@ -88,7 +88,7 @@ class Sandbox:
                 f"sandbox {self.name} is {self.state} and cannot become {state}",
                 hint=_hint(self.state),
             )
-        follows = self.state in MOVING
+        follows = self.state in MOVING and state is not State.TERMINATING
         return replace(
             self,
             state=state,
