@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 from ciab.control.activity import Activity
+from ciab.control.guarded import guarded
 from ciab.control.reach import target_of, with_environment
 from ciab.control.work import Ports
 from ciab.core.errors import CiabError
@@ -67,7 +68,9 @@ class Pulses:
                     if every and sandbox.id not in self._under_way and self._next.get(sandbox.id, now) <= now:
                         self._next[sandbox.id] = now + every
                         self._under_way.add(sandbox.id)
-                        group.create_task(self._beat(sandbox), name=f"pulse {sandbox.id}")
+                        group.create_task(
+                            guarded("pulse", self._beat(sandbox.id)), name=f"pulse {sandbox.id}"
+                        )
                 await self._ports.sleep(TICK)
 
     def interval(self, sandbox: Sandbox) -> float:
@@ -82,14 +85,16 @@ class Pulses:
             wanted.append(SPOT_EVERY)
         return min(wanted, default=0.0)
 
-    async def _beat(self, sandbox: Sandbox) -> None:
+    async def _beat(self, sandbox_id: SandboxId) -> None:
         try:
             async with self._slots:
-                pulse = await self._pulse(sandbox)
+                # as it is now: since the last round its machine may have stopped, or have another address
+                sandbox = await self._ports.store.get(sandbox_id)
+                pulse = await self._pulse(sandbox) if has_pulse(sandbox) else None
             if pulse:
                 await self._heed(sandbox, pulse)
         finally:
-            self._under_way.discard(sandbox.id)
+            self._under_way.discard(sandbox_id)
 
     async def _pulse(self, sandbox: Sandbox) -> Pulse | None:
         try:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ciab.control.guarded import guarded
 from ciab.control.work import Ports
 from ciab.core.errors import CiabError, RuntimeUnavailable, SandboxNotFound
 from ciab.core.ids import OwnerId
@@ -41,11 +42,7 @@ class Reaper:
     async def run(self) -> None:
         """Sweep until cancelled; unknown things are only reported in the log."""
         while True:
-            try:
-                for verdict in await self.sweep():
-                    _log(verdict)
-            except CiabError as trouble:
-                log.warning("sweep failed", extra={"action": "sweep_failed", "why": trouble.message})
+            await guarded("sweep", self.sweep())
             await self._ports.sleep(self._ports.policy.sweep_interval)
 
     async def sweep(self) -> Sequence[Verdict]:
@@ -55,7 +52,10 @@ class Reaper:
         found, blind = await self._look(self._owner)
         for why in blind:
             log.warning("region not swept", extra={"action": "sweep_blind", "why": why})
-        return await self._carry_out(await self._judge(found, seen, unknown="reported"))
+        verdicts = await self._carry_out(await self._judge(found, seen, unknown="reported"))
+        for verdict in verdicts:
+            _log(verdict)
+        return verdicts
 
     async def collect(self, *, dry_run: bool, owner: OwnerId | None = None) -> Sequence[Verdict]:
         """The sweep that a user asks for: unknown things too, of this installation or of `owner`'s.

@@ -5,12 +5,13 @@ import logging
 
 from ciab.control.activity import Activity
 from ciab.control.costs import SPENDING, Costs, Strain
+from ciab.control.guarded import guarded
 from ciab.control.listing import every
 from ciab.control.pulses import Pulses
 from ciab.control.reconcile import Reconciler
 from ciab.control.sandboxes import Sandboxes, ended
 from ciab.control.work import Ports
-from ciab.core.errors import CiabError, InvalidState
+from ciab.core.errors import InvalidState
 from ciab.core.journal import Noted
 from ciab.core.sandbox import Held, Sandbox
 from ciab.core.states import LIVE, State
@@ -46,10 +47,7 @@ class Watch:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pulses.run(), name="pulses")
             while True:
-                try:
-                    await self.round()
-                except CiabError as trouble:
-                    log.warning("watch failed", extra={"action": "watch_failed", "why": trouble.message})
+                await guarded("watch", self.round())
                 await self._ports.sleep(self._ports.policy.watch_interval)
 
     async def round(self) -> None:
@@ -62,10 +60,10 @@ class Watch:
         async with asyncio.TaskGroup() as group:  # together: they share one describe of each region
             for sandbox in live:
                 if sandbox.state in AT_REST:
-                    group.create_task(self._reconciler.compare(sandbox))
+                    group.create_task(guarded("compare", self._reconciler.compare(sandbox)))
         for sandbox in live:
-            await self._end_what_is_old(sandbox)
-            await self._rest_what_is_idle(sandbox)
+            await guarded("lifetime", self._end_what_is_old(sandbox))
+            await guarded("idle", self._rest_what_is_idle(sandbox))
         for strain in await self._costs.strains():
             await self._heed(strain)
 
