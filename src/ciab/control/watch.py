@@ -68,7 +68,9 @@ class Watch:
             await self._heed(strain)
 
     async def _end_what_is_old(self, sandbox: Sandbox) -> None:
-        if sandbox.expires_at is None or self._ports.steady.now() < sandbox.expires_at:
+        if sandbox.expires_at is None or sandbox.state is State.TERMINATING:
+            return
+        if self._ports.steady.now() < sandbox.expires_at:
             return
         lived = sandbox.spec.timeout_secs or self._ports.policy.max_lifetime
         await self._sandboxes.intend(
