@@ -48,6 +48,8 @@ SLOW = (
     "integration/server/test_refused.py",
     "integration/cli/test_configured_lifecycle.py",
     "integration/cli/test_server.py",
+    "integration/ssh/test_pulse.py",
+    "integration/test_guardian.py",
     "integration/test_rotate_key.py",
 )
 """Below tests/. Marked here, in one place, so that the default part stays under five minutes."""

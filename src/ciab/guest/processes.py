@@ -17,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
+from collections.abc import Callable
 
 GUEST, GUARDIAN = "ciab-guest", "ciab-guardian"
 SSH_SERVERS = ("sshd", "sshd-session", "sshd-auth")
@@ -106,6 +108,14 @@ def _is_theirs(process: Process, processes: dict[int, Process], uid: int, sliced
         return True
     # where root is the user, a slice tells its own processes from the machine's
     return str(uid) in ids and not (uid == 0 and sliced)
+
+
+def answer(work: Callable[[], dict[str, object]]) -> None:
+    """Print what it gives as JSON, or end with what the system refused, in words."""
+    try:
+        print(json.dumps(work()))  # noqa: T201 - the answer
+    except OSError as error:
+        sys.exit(f"{error.filename or 'the machine'}: {error.strerror}")
 
 
 def read(path: str) -> str:

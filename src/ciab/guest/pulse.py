@@ -14,7 +14,7 @@ import os
 import sys
 import time
 
-from .processes import NOTES, Process, boot, look, note, notes, of_the_user
+from .processes import NOTES, Process, answer, boot, look, note, notes, of_the_user
 
 FOLDER = os.environ.get("CIAB_FOLDER", "/var/lib/ciab")
 LENGTH = 64
@@ -93,11 +93,13 @@ def interruption() -> str | None:
         return None
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "off":
+def main(word: str, spot: str = "") -> dict[str, object]:
+    if word == "off":
         beat("off")
-        print("{}")  # noqa: T201 - the answer
-    else:
-        beat(os.urandom(16).hex())
-        announced = interruption() if sys.argv[2:] == ["spot"] else None
-        print(json.dumps({**measure(), "interruption": announced}))  # noqa: T201 - the answer
+        return {}
+    beat(os.urandom(16).hex())
+    return {**measure(), "interruption": interruption() if spot else None}
+
+
+if __name__ == "__main__":
+    answer(lambda: main(*sys.argv[1:]))
