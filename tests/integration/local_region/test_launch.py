@@ -1,5 +1,6 @@
 """The region's API as an AWS client sees it: images, types, launches, pages, tags."""
 
+import asyncio
 from typing import Any
 
 from tests.integration.local_region.ask import Launch, every, refused, seen, tagged, until
@@ -148,3 +149,13 @@ async def test_the_record_of_calls_has_no_user_data(here: RunningRegion, ec2: An
     assert shown["counts"]["us-east-1"]["RunInstances"] >= 1
     assert shown["last"][-1]["action"] == "RunInstances"
     assert shown["last"][-1]["parameters"]["UserData"] == "***"
+
+
+async def test_a_region_that_several_ask_at_once_for_the_first_time_has_one_state(
+    here: RunningRegion,
+) -> None:
+    async with here.client("ec2", "eu-north-1") as ec2:
+        await asyncio.gather(*(ec2.describe_instances() for _ in range(8)))
+        volume = await ec2.create_volume(AvailabilityZone="eu-north-1a", Size=1)
+        await ec2.delete_volume(VolumeId=volume["VolumeId"])
+        assert (await ec2.describe_volumes())["Volumes"] == []

@@ -35,6 +35,7 @@ class Engine:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="regions")
         self._regions: dict[str, _Region] = {}
         self._loaded = asyncio.Event()
+        self._beginning = asyncio.Lock()
 
     async def load(self) -> None:
         """Load moto and every region that has state. Raises StateError when that state cannot be read."""
@@ -75,8 +76,9 @@ class Engine:
 
     async def _region(self, name: str) -> _Region:
         if name not in self._regions:
-            desk = await self._in_thread(lambda: self._begin(name))
-            self._regions.setdefault(name, self._manned(desk))
+            async with self._beginning:  # begun twice, moto and we would each work with a state of our own
+                if name not in self._regions:
+                    self._regions[name] = self._manned(await self._in_thread(lambda: self._begin(name)))
         return self._regions[name]
 
     def _manned(self, desk: "Desk") -> _Region:
