@@ -183,3 +183,11 @@ def test_of_an_sshd_setting_given_twice_the_first_file_counts() -> None:
     ]
     sshd = read_cloud_config(cloud_config(write_files=files)).sshd
     assert sshd == SshdSettings(port=2222, accept_env=("LANG", "LC_*", "C", "A", "B"))
+
+
+def test_boot_commands_are_texts_or_lists_like_runcmd() -> None:
+    made = read_cloud_config(b'#cloud-config\nbootcmd: ["echo early", [touch, a b]]\n')
+    assert made.boot_commands == ("echo early", ("touch", "a b"))
+    assert made.commands == ()
+    with pytest.raises(MachineError, match="bootcmd: each entry"):
+        read_cloud_config(b"#cloud-config\nbootcmd: [{a: b}]\n")

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from ciab.localec2.api.faults import Faults, FaultsError, first, parse, shown
@@ -16,6 +18,7 @@ def test_what_is_not_given_is_the_default() -> None:
         ('{"pendig_secs": 1}', "pendig_secs"),
         ('{"lose": [{"acton": "RunInstances"}]}', "acton"),
         ('{"capacity": [{"types": "t3.medium"}]}', "types"),
+        ('{"spot_prices": [{"cost": 1}]}', "cost"),
         ('{"quota": {"cpus": 1}}', "cpus"),
         ('{"lose": {"action": "RunInstances"}}', "lose"),
         ('{"pending_secs": "soon"}', "pending_secs"),
@@ -36,6 +39,20 @@ def test_a_rule_passes_some_calls_then_acts_so_often() -> None:
     assert acted == [False, True, True, False, False]
 
 
+def test_a_rule_can_act_on_every_third_call() -> None:
+    made = parse('{"throttle": [{"every": 3, "skip": 1, "times": 2}]}')
+    acted = [first(made.throttle, "RunInstances") is not None for _ in range(10)]
+    assert [place for place, hit in enumerate(acted) if hit] == [3, 6]
+
+
+def test_a_document_that_is_shown_and_given_back_goes_on_counting() -> None:
+    made = parse('{"throttle": [{"every": 2}], "spot_prices": [{"type": "t3.*", "price": 0.01}]}')
+    assert first(made.throttle, "RunInstances") is None
+    again = parse(json.dumps(shown(made)))
+    assert again == made
+    assert first(again.throttle, "RunInstances") is not None
+
+
 def test_a_rule_counts_only_its_own_action() -> None:
     made = parse('{"error": [{"action": "RunInstances", "times": 1}]}')
     assert first(made.error, "DescribeInstances") is None
@@ -48,3 +65,24 @@ def test_a_shortage_is_of_a_type_and_a_zone() -> None:
     assert made.shortage("t3.large", "us-east-1a") is not None
     assert made.shortage("t3.large", "us-east-1b") is None
     assert made.shortage("m5.large", "us-east-1a") is None
+
+
+def test_a_shortage_can_be_of_one_market() -> None:
+    made = parse('{"capacity": [{"market": "spot"}]}')
+    assert made.shortage("t3.large", "us-east-1a", "spot") is not None
+    assert made.shortage("t3.large", "us-east-1a") is None
+
+
+def test_the_first_price_of_a_type_counts() -> None:
+    made = parse('{"spot_prices": [{"type": "t3.large", "price": 2}, {"type": "t3.*", "price": 1}]}')
+    assert (made.spot_price("t3.large"), made.spot_price("t3.small"), made.spot_price("m5.large")) == (
+        2,
+        1,
+        None,
+    )
+
+
+def test_actions_are_denied_by_pattern() -> None:
+    made = parse('{"denied": ["Describe*", "RunInstances"]}')
+    assert made.denies("DescribeVolumes") and made.denies("RunInstances")
+    assert not made.denies("StopInstances")

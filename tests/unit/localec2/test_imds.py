@@ -1,11 +1,12 @@
 """The tree of the metadata service: what EC2 tells an instance, and how its folders are listed."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from ciab.localec2.host import MachineOrder
+from ciab.localec2.host import MachineOrder, Notice
 from ciab.localec2.image.imds import Tree, hostname, look_up, metadata
 
 MAC = "02:00:00:00:00:01"
@@ -60,6 +61,17 @@ def test_a_key_pair_is_listed_by_number_and_name_and_read_by_number() -> None:
     assert look_up(tree, "/latest/meta-data/public-keys/") == "0=mine"
     assert look_up(tree, "/latest/meta-data/public-keys/0/") == "openssh-key"
     assert look_up(tree, "/latest/meta-data/public-keys/0/openssh-key") == "ssh-ed25519 AAAA mine"
+
+
+def test_a_spot_machine_is_told_only_when_it_is_to_be_taken_back() -> None:
+    path = "/latest/meta-data/spot/instance-action"
+    assert look_up(metadata(order(spot=True), MAC), path) is None
+    assert look_up(metadata(order(spot=True), MAC), "/latest/meta-data/instance-life-cycle") == "spot"
+    told = metadata(order(spot=True), MAC, Notice("terminate", datetime(2031, 1, 2, 3, 4, 5, tzinfo=UTC)))
+    text = look_up(told, path)
+    assert isinstance(text, str)
+    assert json.loads(text) == {"action": "terminate", "time": "2031-01-02T03:04:05Z"}
+    assert look_up(told, "/latest/meta-data/spot/termination-time") == "2031-01-02T03:04:05Z"
 
 
 def test_the_identity_document_names_instance_and_place() -> None:
