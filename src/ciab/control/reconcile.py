@@ -1,4 +1,4 @@
-"""Comparing sandboxes at rest with what the provider shows of their machines."""
+"""Comparing sandboxes with what the provider shows of their machines."""
 
 import logging
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from ciab.core.errors import CiabError, MachineEnded, RuntimeFault, StaleVersion
 from ciab.core.ids import SandboxId
 from ciab.core.machine import Machine, MachineState
 from ciab.core.sandbox import Failure, Held, Sandbox
-from ciab.core.states import State
+from ciab.core.states import MOVING, State
 
 log = logging.getLogger(__name__)
 
@@ -21,17 +21,19 @@ _UP = frozenset({MachineState.PENDING, MachineState.RUNNING})
 
 
 class Reconciler:
-    """What it has seen once it only believes when it sees it again: lookups lag behind. Ends are believed
-    at once, they never come back; absence only after the grace period. A lookup error changes nothing."""
+    """What it has seen once it only believes when it sees it again, with nothing else in between: lookups
+    lag behind. Ends are believed at once, they never come back; absence only after the grace period. A
+    lookup error changes nothing."""
 
     def __init__(self, ports: Ports, wake: Callable[[SandboxId], None]) -> None:
         self._ports = ports
         self._wake = wake
-        self._missing_since: dict[SandboxId, float] = {}
+        self._missing: dict[SandboxId, tuple[State, float]] = {}
         self._odd: dict[SandboxId, tuple[int, MachineState]] = {}
 
     async def compare(self, sandbox: Sandbox) -> None:
-        """Look at the machine of one sandbox at rest, and move the sandbox when that is somewhere else."""
+        """Look at the machine of one sandbox, and move the sandbox when that is somewhere else; one that is
+        being moved only when it is gone, which its mover would wait for in vain."""
         try:
             machine = await self._ports.machines.find(sandbox.id, site(sandbox).place)
         except RuntimeFault as fault:
@@ -55,21 +57,26 @@ class Reconciler:
         """The sandbox as it shall be now; None: as it is."""
         if machine is None:
             return self._absent(sandbox)
-        self._missing_since.pop(sandbox.id, None)
+        self._missing.pop(sandbox.id, None)
+        before = self._odd.pop(sandbox.id, None)
+        if sandbox.state in MOVING:
+            return None  # who moves it sees the machine too
         if machine.state in OVER:
             ended = end_of(machine)
             known = replace(sandbox, machine=machine)
             return known.to(State.TERMINATING, await with_evidence(_failure(ended), known, self._ports))
         up = sandbox.state is State.RUNNING or sandbox.held is Held.FROZEN
         if machine.state in (_DOWN if up else _UP):
-            return self._odd_one(sandbox, machine, up=up)
+            return self._odd_one(sandbox, machine, before, up=up)
         if sandbox.machine and up and _address(machine) != _address(sandbox.machine):
             return replace(sandbox, machine=machine)
         return None
 
-    def _odd_one(self, sandbox: Sandbox, machine: Machine, *, up: bool) -> Sandbox | None:
+    def _odd_one(
+        self, sandbox: Sandbox, machine: Machine, before: tuple[int, MachineState] | None, *, up: bool
+    ) -> Sandbox | None:
         """Stopped or started, and not by us: believed when it is seen for the second time."""
-        if self._odd.pop(sandbox.id, None) != (sandbox.version, machine.state):
+        if before != (sandbox.version, machine.state):
             self._odd[sandbox.id] = (sandbox.version, machine.state)
             return None
         known = replace(sandbox, machine=machine)
@@ -79,7 +86,10 @@ class Reconciler:
 
     def _absent(self, sandbox: Sandbox) -> Sandbox | None:
         now = self._ports.ticks()
-        since = self._missing_since.setdefault(sandbox.id, now)
+        state, since = self._missing.get(sandbox.id, (sandbox.state, now))
+        if state is not sandbox.state:  # whoever moved it has seen the machine
+            since = now
+        self._missing[sandbox.id] = (sandbox.state, since)
         if now - since < self._ports.policy.grace:
             return None
         machine = sandbox.machine.id if sandbox.machine else "the machine"

@@ -18,7 +18,8 @@ from ciab.core.states import LIVE, State
 
 log = logging.getLogger(__name__)
 
-AT_REST = frozenset({State.RUNNING, State.PAUSED, State.STOPPED})
+WITH_MACHINE = LIVE - {State.PENDING, State.CREATING, State.TERMINATING}
+"""States in which a machine is there, unless somebody else has ended it."""
 
 
 class Watch:
@@ -59,7 +60,7 @@ class Watch:
         self._pulses.watch(live)
         async with asyncio.TaskGroup() as group:  # together: they share one describe of each region
             for sandbox in live:
-                if sandbox.state in AT_REST:
+                if sandbox.state in WITH_MACHINE:
                     group.create_task(guarded("compare", self._reconciler.compare(sandbox)))
         for sandbox in live:
             await guarded("lifetime", self._end_what_is_old(sandbox))
