@@ -1,10 +1,14 @@
-"""Small parts of the server: readiness and the log's lines."""
+"""Small parts of the server: readiness, the log's lines, and the numbers of errors."""
 
 import asyncio
 import json
 import logging
 
+import pytest
+
+from ciab.core import errors
 from ciab.core.errors import RuntimeUnavailable
+from ciab.server.errors import status_of
 from ciab.server.logs import JsonLines, TextLines
 from ciab.server.readiness import Check, Readiness
 from ciab.server.tracing import REQUEST_ID
@@ -46,3 +50,18 @@ def test_json_lines_are_objects() -> None:
     entry = json.loads(JsonLines().format(_record(action="machine_launched", count=3)))
     assert (entry["message"], entry["level"], entry["count"]) == ("machine launched", "info", 3)
     assert entry["time"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        (errors.InvalidState, 409),
+        (errors.BudgetExceeded, 409),
+        (errors.MachineEnded, 502),
+        (errors.MachineStopped, 502),
+        (errors.SpotInterrupted, 502),
+        (errors.CapacityUnavailable, 503),
+    ],
+)
+def test_errors_of_a_life_have_their_numbers(kind: type[errors.CiabError], number: int) -> None:
+    assert status_of(kind("what happened")) == number
