@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from ciab.control.activity import Activity
 from ciab.control.costs import SPENDING, Costs, Strain
@@ -90,7 +91,9 @@ class Watch:
             return
         reason = f"it was idle for {idle:.0f} s"
         action = "terminate" if _spot(sandbox) else self._ports.policy.idle_action
-        await self._put_to_rest(sandbox, action, reason)
+        await self._put_to_rest(
+            sandbox, action, reason, still=lambda: self._activity.idle_for(sandbox.id) >= after
+        )
 
     async def _heed(self, strain: Strain) -> None:
         """Warn once in the life of this server; stop what still runs on a budget that is used up."""
@@ -108,10 +111,12 @@ class Watch:
                 action = "terminate" if _spot(sandbox) else "pause"
                 await self._put_to_rest(sandbox, action, str(strain))
 
-    async def _put_to_rest(self, sandbox: Sandbox, action: str, reason: str) -> None:
+    async def _put_to_rest(
+        self, sandbox: Sandbox, action: str, reason: str, still: Callable[[], bool] = lambda: True
+    ) -> None:
         def change(one: Sandbox) -> Sandbox:
-            if one.version != sandbox.version:
-                return one  # it has moved meanwhile: the next round looks again
+            if one.version != sandbox.version or not still():
+                return one  # it was moved or used meanwhile: the next round looks again
             if action == "terminate":
                 return ended(one, reason)
             if one.state is State.RUNNING and action == "pause":
