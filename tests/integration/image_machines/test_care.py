@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from ciab.core.errors import GuestFault
 from ciab.core.guest import Command, Target
 from ciab.core.ids import SandboxId
 from ciab.localec2.host import MachineOrder
@@ -173,8 +174,30 @@ async def test_new_processes_do_not_get_away_from_a_freeze(cared: Cared) -> None
     await sh(cared, f"for n in 1 2 3; do setsid bash -c '{spawn}' </dev/null >/dev/null 2>&1 & done")
     for _ in range(5):
         await cared.care.freeze()
-        moving = 'ps -eo state=,user=,pid=,args= | awk \'$2 == "ubuntu" && $1 != "T"\''
+        moving = "ps -eo state=,user=,pid=,args= | awk '$2 == \"ubuntu\" && $1 !~ /[TZ]/'"
         left = await sh(cared, f"{moving} | grep -E 'setsid|4005|sleep' | grep -vE 'ps -eo|awk|grep' || true")
         assert left == ""
         assert int(await sh(cared, "pgrep -fc '[s]leep 4005'")) >= 3
         await cared.care.thaw()
+
+
+async def test_a_freeze_that_cannot_reach_all_says_so_and_stops_nobody(cared: Cared) -> None:
+    start = (
+        "setsid sudo -n sleep 4006 </dev/null >/dev/null 2>&1 & "
+        "setsid sleep 4007 </dev/null >/dev/null 2>&1 & "
+        "until [ $(pgrep -fxc 'sleep 400[67]') = 2 ]; do sleep 0.05; done; "
+        "sudo rm /etc/sudoers.d/90-cloud-init-users"
+    )
+    await sh(cared, start)
+    with pytest.raises(GuestFault, match=r"out of reach were .*sleep") as caught:
+        await cared.care.freeze()
+    assert caught.value.hint is not None and "sudo" in caught.value.hint
+    assert await sh(cared, "ps -o state= -C sleep | sort -u") == "S"
+
+
+async def test_a_freeze_of_another_boot_is_forgotten(cared: Cared) -> None:
+    await sh(cared, "setsid sleep 4008 </dev/null >/dev/null 2>&1 & until pgrep -fx 'sleep 4008'; do :; done")
+    await cared.care.freeze()
+    await sh(cared, """sed -i 's/"boot": "[^"]*"/"boot": "another"/' ~/.ciab/frozen""")
+    await cared.care.thaw()
+    assert await sh(cared, "ps -o state= -C sleep") == "T"
