@@ -13,6 +13,7 @@ from ciab.control.reconcile import Reconciler
 from ciab.control.sandboxes import Sandboxes, ended
 from ciab.control.work import Ports
 from ciab.core.errors import InvalidState
+from ciab.core.ids import SandboxId
 from ciab.core.journal import Noted
 from ciab.core.sandbox import Held, Sandbox
 from ciab.core.states import LIVE, State
@@ -42,7 +43,7 @@ class Watch:
         self._activity = activity
         self._reconciler = reconciler
         self._pulses = pulses
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, SandboxId]] = set()
 
     async def run(self) -> None:
         """Watch until cancelled. A round that fails is tried again at the next one's time."""
@@ -66,7 +67,10 @@ class Watch:
         for sandbox in live:
             await guarded("lifetime", self._end_what_is_old(sandbox))
             await guarded("idle", self._rest_what_is_idle(sandbox))
-        for strain in await self._costs.strains():
+        strains = await self._costs.strains()
+        # a day's budget is new at midnight, and so is its warning
+        self._warned &= {(strain.budget, one.id) for strain in strains for one in strain.concerns}
+        for strain in strains:
             await self._heed(strain)
 
     async def _end_what_is_old(self, sandbox: Sandbox) -> None:
@@ -96,13 +100,11 @@ class Watch:
         )
 
     async def _heed(self, strain: Strain) -> None:
-        """Warn once in the life of this server; stop what still runs on a budget that is used up."""
-        if strain.budget not in self._warned:
-            self._warned.add(strain.budget)
-            for sandbox in strain.concerns:
-                warning = Noted(
-                    "budget_exceeded" if strain.exceeded else "budget_warning", str(strain), shown=True
-                )
+        """Warn each one once while the strain lasts; stop what still runs on a budget that is used up."""
+        warning = Noted("budget_exceeded" if strain.exceeded else "budget_warning", str(strain), shown=True)
+        for sandbox in strain.concerns:
+            if (strain.budget, sandbox.id) not in self._warned:
+                self._warned.add((strain.budget, sandbox.id))
                 await self._ports.store.note(sandbox.id, warning)
         if not strain.exceeded:
             return
