@@ -95,15 +95,20 @@ def _at_rest(sandbox: Sandbox) -> bool:
     return sandbox.spec.persistence is Persistence.PERSISTENT and (stopped or paused)
 
 
+_MOVED = frozenset({State.PAUSING, State.STOPPING, State.STARTING})
+"""Between two states, in one of which the machine runs: as nobody goes on with it now, it may for long."""
+
+
 async def disarm(ports: Ports) -> Sequence[Left]:
-    """Tell every ephemeral machine that runs not to end itself while nobody looks after it.
+    """Tell every ephemeral machine that may run not to end itself while nobody looks after it.
 
     Gives those that could not be told.
     """
     running = [
         sandbox
         for sandbox in await every(ports.store, LIVE)
-        if sandbox.spec.persistence is Persistence.EPHEMERAL and has_pulse(sandbox)
+        if sandbox.spec.persistence is Persistence.EPHEMERAL
+        and (has_pulse(sandbox) or sandbox.state in _MOVED)
     ]
     told = await asyncio.gather(*(_disarm(sandbox, ports) for sandbox in running))
     return [left for left in told if left]
