@@ -36,8 +36,8 @@ class Reaper:
         self._ports = ports
         self._owner = owner
         self._home = home
-        self._seen: dict[str, float] = {}
-        """When a thing was first seen without an owner, by its id, in ticks."""
+        self._seen: dict[str, tuple[OwnerId, float]] = {}
+        """When a thing was first seen without a sandbox, in ticks, and in a sweep of whose things; by id."""
 
     async def run(self) -> None:
         """Sweep until cancelled; unknown things are only reported in the log."""
@@ -52,7 +52,7 @@ class Reaper:
         found, blind = await self._look(self._owner)
         for why in blind:
             log.warning("region not swept", extra={"action": "sweep_blind", "why": why})
-        verdicts = await self._carry_out(await self._judge(found, seen, unknown="reported"))
+        verdicts = await self._carry_out(await self._judge(found, self._owner, seen, unknown="reported"))
         for verdict in verdicts:
             _log(verdict)
         return verdicts
@@ -63,11 +63,11 @@ class Reaper:
         Raises RuntimeUnavailable, with nothing done, when a region cannot be looked at.
         """
         whose = owner or self._owner
-        await self._judge(await self._look_well(whose), frozenset(), unknown="would_end")
+        await self._judge(await self._look_well(whose), whose, frozenset(), unknown="would_end")
         if not dry_run:
             await self._ports.sleep(SECOND_LOOK)
         found = await self._look_well(whose)
-        verdicts = await self._judge(found, frozenset(self._seen), unknown="would_end")
+        verdicts = await self._judge(found, whose, frozenset(self._seen), unknown="would_end")
         return verdicts if dry_run else await self._carry_out(verdicts)
 
     async def at_end(self) -> tuple[Sequence[Verdict], Sequence[str]]:
@@ -76,7 +76,7 @@ class Reaper:
         found, blind = await self._look(self._owner)
         machines = [remain for remain in found if remain.kind is RemainKind.MACHINE]
         everything = frozenset(remain.id for remain in machines)
-        verdicts = await self._judge(machines, everything, unknown="reported", grace=0.0)
+        verdicts = await self._judge(machines, self._owner, everything, unknown="reported", grace=0.0)
         return await self._carry_out(verdicts), blind
 
     async def _look_well(self, owner: OwnerId) -> list[Remain]:
@@ -99,7 +99,13 @@ class Reaper:
         return found, blind
 
     async def _judge(
-        self, found: Sequence[Remain], seen: frozenset[str], *, unknown: Action, grace: float | None = None
+        self,
+        found: Sequence[Remain],
+        owner: OwnerId,
+        seen: frozenset[str],
+        *,
+        unknown: Action,
+        grace: float | None = None,
     ) -> list[Verdict]:
         grace = self._ports.policy.grace if grace is None else grace
         verdicts = []
@@ -109,13 +115,13 @@ class Reaper:
             if verdict is None:
                 continue
             orphans.add(remain.id)
-            self._seen.setdefault(remain.id, self._ports.ticks())
+            self._seen.setdefault(remain.id, (owner, self._ports.ticks()))
             if verdict.action == "would_end" and (age := self._age(remain)) < grace:
                 verdict = Verdict(remain, "spared", f"{verdict.reason}, but it is only {age:.0f} s old")
             elif verdict.action == "would_end" and remain.id not in seen:
                 verdict = Verdict(remain, "spared", f"{verdict.reason}; seen for the first time")
             verdicts.append(verdict)
-        for gone in self._seen.keys() - orphans:
+        for gone in [one for one, (whose, _) in self._seen.items() if whose == owner and one not in orphans]:
             del self._seen[gone]
         return verdicts
 
@@ -138,7 +144,7 @@ class Reaper:
         return Verdict(remain, action, reason)
 
     def _age(self, remain: Remain) -> float:
-        seen_for = self._ports.ticks() - self._seen[remain.id]
+        seen_for = self._ports.ticks() - self._seen[remain.id][1]
         if remain.born_at is None:
             return seen_for
         now = self._ports.billing.wall_of(self._ports.billing.now())
