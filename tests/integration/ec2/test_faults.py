@@ -9,7 +9,7 @@ import pytest
 from ciab.core.errors import CapacityUnavailable, RuntimeRejected, RuntimeUnavailable
 from ciab.core.machine import LaunchOrder, Machine, MachineState, Outcome
 from ciab.core.secret import Secret
-from tests.ec2 import Account, account
+from tests.ec2 import OWNER, Account, account
 from tests.region import RunningRegion
 
 
@@ -65,6 +65,26 @@ async def test_throttling_of_a_repeated_launch_leaves_it_open(made: Account) -> 
     with pytest.raises(RuntimeUnavailable):
         await made.ec2.machines.launch(order, made.attempts)
     assert (await made.attempt(order)).outcome is Outcome.OPEN
+
+
+async def test_what_takes_several_calls_is_done_although_every_second_one_is_throttled(
+    made: Account,
+) -> None:
+    machine = await made.launch()
+    await made.here.set_faults(throttle=[{"action": "*", "every": 2}])
+    remains = await made.ec2.remains.look("us-east-1", OWNER)
+    assert {remain.sandbox_id for remain in remains} == {machine.sandbox_id}
+    await made.ec2.machines.terminate(machine.sandbox_id, made.ec2.home, made.attempts)
+    await made.here.set_faults(throttle=[])
+    assert (await made.instance(machine))["State"]["Name"] in {"shutting-down", "terminated"}
+
+
+async def test_lasting_throttling_is_told_after_a_few_tries(made: Account) -> None:
+    await made.here.set_faults(throttle=[{"action": "DescribeVolumes"}])
+    before = len(await made.requests("DescribeVolumes"))
+    with pytest.raises(RuntimeUnavailable, match="takes no more requests"):
+        await made.ec2.remains.look("us-east-1", OWNER)
+    assert len(await made.requests("DescribeVolumes")) - before == 4
 
 
 async def test_the_adapter_stays_within_the_documented_rates(made: Account) -> None:

@@ -25,6 +25,8 @@ READ_TIMEOUT = 30.0
 """Seconds without a byte; RunInstances itself takes up to some ten."""
 CALL_TIMEOUT = 60.0
 """Seconds for one call as a whole, looking up credentials included."""
+THROTTLED_AGAIN = 3
+"""How often a throttled call is sent again at once, each time when its bucket has one more."""
 
 _BIG = 64 * 1024
 """Bytes of an answer from which parsing goes to a thread: some 20 instances, 5 ms."""
@@ -54,8 +56,8 @@ _METHODS = {
 class Clients:
     """Calls to EC2, SSM, STS and Service Quotas. An async context manager that owns its connections.
 
-    Nothing is retried here: what an error means for money is decided by who made the call. Raises what
-    `errors.FOREIGN` lists.
+    Nothing is repeated here that may have done its work: what an error means for money is decided by who
+    made the call. Raises what `errors.FOREIGN` lists.
     """
 
     def __init__(self, backend: Backend, endpoint_url: str | None, limits: Limits) -> None:
@@ -94,7 +96,18 @@ class Clients:
             await self._client("ssm", region)
 
     async def ec2(self, region: str, action: str, **parameters: Any) -> dict[str, Any]:
-        """One call of an EC2 action, when its rate allows it."""
+        """One call of an EC2 action, when its rate allows it.
+
+        A throttled one has done nothing and is sent again, a few times: who needs several calls in a row
+        would otherwise begin with the first one anew, and might never come to the last.
+        """
+        for _ in range(THROTTLED_AGAIN):
+            await self.turn(region, action)
+            try:
+                return await self.call(region, action, parameters)
+            except FOREIGN as error:
+                if meaning(error) is not Meaning.THROTTLED:
+                    raise
         await self.turn(region, action)
         return await self.call(region, action, parameters)
 
