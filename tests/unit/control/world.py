@@ -134,6 +134,10 @@ class World:
             self._remains = FakeRemains(self.machines, self.database.owner)
         return self._remains
 
+    @remains.setter
+    def remains(self, remains: FakeRemains) -> None:
+        self._remains = remains
+
     def site_of(self, spec: Spec) -> Site:
         if isinstance(self.place, CiabError):
             raise self.place
