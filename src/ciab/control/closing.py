@@ -71,7 +71,7 @@ async def close_down(
                 # a persistent sandbox may have become running only now
                 intended = await intend_end(ports, sandboxes)
             verdicts, blind = await reaper.at_end()
-            strays = [_stray(one) for one in verdicts if one.action in ("failed", "reported")]
+            strays = [_stray(one) for one in verdicts if _stays(one)]
             strays += [Left("machines that no sandbox has", why) for why in blind]
     except TimeoutError:
         log.warning("the end took too long", extra={"action": "end_timed_out"})
@@ -127,6 +127,12 @@ async def _disarm(sandbox: Sandbox, ports: Ports) -> Left | None:
             f"it could not be told to wait, and ends itself {hours} after it last heard of us: {why}",
         )
     return None
+
+
+def _stays(verdict: Verdict) -> bool:
+    """Whether its operator should know; what was spared for its own sake is as they wanted it."""
+    wanted = verdict.remain.keep or verdict.remain.build_id is not None
+    return verdict.action in ("failed", "reported") or (verdict.action == "spared" and not wanted)
 
 
 def _stray(verdict: Verdict) -> Left:
