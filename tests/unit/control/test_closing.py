@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from ciab.control.closing import Left, close_down, intend_end
+from ciab.control.policy import Policy
 from ciab.control.sandboxes import Sandboxes
 from ciab.control.supervisor import Supervisor
 from ciab.core.errors import RuntimeRejected
@@ -15,6 +16,7 @@ from ciab.core.spec import Persistence
 from ciab.core.states import State
 from ciab.testing.machines import FakeMachines
 from ciab.testing.store import MemoryAttempts
+from tests.unit.control.things import ended, swept, thing
 from tests.unit.control.world import SITE, SPEC, World
 
 PERSISTENT = replace(SPEC, persistence=Persistence.PERSISTENT)
@@ -112,3 +114,16 @@ async def test_all_intents_are_saved_before_the_first_call() -> None:
         await supervisor.rest()
         await close(world, sandboxes, supervisor, 60)
     assert watched.seen == [State.TERMINATING] * 20
+
+
+async def test_an_end_names_the_strays_that_were_too_many_for_one_sweep() -> None:
+    world, things = swept(Policy(max_per_sweep=3))
+    sandbox = await ended(world)
+    for number in range(5):
+        things.put(thing(world, f"orphan-{number}", sandbox.id))
+    things.put(replace(thing(world, "kept", sandbox.id), keep=True))
+    async with world.process() as (sandboxes, supervisor):
+        left = await close(world, sandboxes, supervisor, 60)
+    assert len(things.ended) == 3
+    assert len(left) == 2
+    assert all("orphan" in one.what and "enough for one sweep" in one.why for one in left)
