@@ -38,6 +38,7 @@ SLOW = (
     "integration/doctor/test_permissions.py",
     "integration/ec2/",
     "integration/image_machines/",
+    "integration/lifecycle/",
     "integration/local_region/",
     "integration/process_machines/",
     "integration/server/test_crash.py",
