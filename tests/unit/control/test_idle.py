@@ -8,16 +8,15 @@ import pytest
 
 from ciab.control.activity import Activity
 from ciab.control.policy import IdleAction, Policy
-from ciab.core.errors import GuestUnreachable
-from ciab.core.guest import Command, Target
+from ciab.core.guest import Command
 from ciab.core.ids import SandboxId
 from ciab.core.machine import MachineState
 from ciab.core.sandbox import Held, Sandbox
 from ciab.core.spec import Ec2Overrides
 from ciab.core.states import State
-from ciab.testing.guest import FakeConnection, FakeConnections
 from ciab.testing.store import MemoryStore
 from tests.unit.control.clocks import LoopClock, in_no_time
+from tests.unit.control.lines import Lines
 from tests.unit.control.world import SPEC, World
 
 S = State
@@ -27,19 +26,8 @@ LATE = 30.0
 only sees that there is somebody."""
 
 
-class Line(FakeConnections):
-    """Connections that somebody can cut."""
-
-    cut = False
-
-    async def connect(self, target: Target) -> FakeConnection:
-        if self.cut:
-            raise GuestUnreachable("the machine does not answer")
-        return await super().connect(target)
-
-
-def world_of(policy: Policy = IDLE, line: Line | None = None) -> World:
-    return World(clock=LoopClock(), policy=policy, connections=line or Line())
+def world_of(policy: Policy = IDLE, lines: Lines | None = None) -> World:
+    return World(clock=LoopClock(), policy=policy, connections=lines or Lines())
 
 
 async def after(world: World, sandbox: Sandbox, seconds: float) -> Sandbox:
@@ -127,14 +115,14 @@ async def test_a_build_in_the_background_keeps_it_up_and_a_daemon_that_waits_doe
 
 @in_no_time
 async def test_a_machine_out_of_reach_is_not_idle_until_it_is_heard_again() -> None:
-    line = Line()
-    world = world_of(line=line)
+    lines = Lines()
+    world = world_of(lines=lines)
     async with world.watched() as life:
         sandbox = await life.sandboxes.create(SPEC, None)
         await life.supervisor.rest()
-        line.cut = True
+        lines.cut = True
         assert (await after(world, sandbox, 600)).state is S.RUNNING
-        line.cut = False
+        lines.cut = False
         assert (await after(world, sandbox, 12 + LATE)).state is S.PAUSED
 
 

@@ -7,21 +7,19 @@ from datetime import timedelta
 
 import pytest
 
-from ciab.control.closing import disarm
 from ciab.control.policy import Policy
 from ciab.control.pulses import GRACE_COMMAND_SECS
 from ciab.control.reach import target_of
-from ciab.core.errors import GuestUnreachable
-from ciab.core.guest import Command, Target
-from ciab.core.ids import SandboxId
+from ciab.core.guest import Command
 from ciab.core.journal import Noted
 from ciab.core.machine import Place
 from ciab.core.sandbox import Sandbox
 from ciab.core.secret import Secret
 from ciab.core.spec import Ec2Overrides, Persistence, Spec
 from ciab.core.states import State
-from ciab.testing.guest import Call, FakeConnection, FakeConnections, Program
+from ciab.testing.guest import Call
 from tests.unit.control.clocks import LoopClock, in_no_time
+from tests.unit.control.lines import Lines
 from tests.unit.control.world import SITE, SPEC, World
 
 S = State
@@ -34,22 +32,6 @@ SPOT = replace(
 ORPHANS = Policy(orphan_timeout=100.0)
 EVERY = 20.0
 """Seconds between two pulses under that policy."""
-
-
-class Lines(FakeConnections):
-    """Connections that somebody can cut, and machines that take the call and never answer."""
-
-    def __init__(self, **programs: Program) -> None:
-        super().__init__(programs=programs)
-        self.cut: set[SandboxId] = set()
-        self.hang: set[SandboxId] = set()
-
-    async def connect(self, target: Target) -> FakeConnection:
-        if target.sandbox_id in self.cut:
-            raise GuestUnreachable("the machine does not answer")
-        if target.sandbox_id in self.hang:
-            await asyncio.Event().wait()
-        return await super().connect(target)
 
 
 def world_of(policy: Policy = ORPHANS, lines: Lines | None = None) -> World:
@@ -133,13 +115,13 @@ async def test_a_machine_out_of_reach_changes_nothing_and_holds_up_nobody() -> N
     lines = Lines()
     world = world_of(lines=lines)
     silent, hanging, fine = [await world.create() for _ in range(3)]
-    lines.cut.add(silent.id)
-    lines.hang.add(hanging.id)
+    lines.out.add(silent.id)
+    lines.hanging.add(hanging.id)
     async with world.watched():
         await world.clock.sleep(10 * EVERY + 1)
         assert lines.care(fine.id).beats >= 10
-        lines.cut.clear()
-        lines.hang.clear()
+        lines.out.clear()
+        lines.hanging.clear()
         await world.clock.sleep(2 * EVERY + 1)
     for one in (silent, hanging):
         assert await world.sandbox(one.id) == one
@@ -225,39 +207,3 @@ async def test_an_announcement_whose_time_nobody_can_read_is_heeded_all_the_same
 async def test_a_machine_that_nobody_takes_back_is_not_asked(spec: Spec, place: Place | None) -> None:
     world = world_of(replace(ORPHANS, idle_timeout=1000.0))
     assert not world.notes(await announced(world, spec, 60.0, place))
-
-
-@in_no_time
-async def test_who_is_kept_is_told_to_wait_and_who_could_not_be_told_is_named() -> None:
-    lines = Lines()
-    world = world_of(replace(ORPHANS, orphan_timeout=7200.0, stop_on_pause=False), lines)
-    runs, frozen, silent, hangs_on, kept, stopped = [
-        await world.create(spec) for spec in (SPEC, SPEC, SPEC, SPEC, KEPT, SPEC)
-    ]
-    await world.ask("pause", frozen)
-    await world.ask("stop", stopped)
-    lines.cut.add(silent.id)
-    lines.hang.add(hangs_on.id)
-    began = world.clock.ticks()
-    left = await disarm(world.ports())
-    assert world.clock.ticks() - began == pytest.approx(10.0, abs=0.1)
-    told = [one.id for one in (runs, frozen, kept, stopped) if lines.care(one.id).disarmed]
-    assert told == [runs.id, frozen.id]
-    assert sorted(one.what for one in left) == sorted(
-        f"sandbox {one.name} ({one.id})" for one in (silent, hangs_on)
-    )
-    assert all("2.0 h" in one.why for one in left)
-
-
-@in_no_time
-async def test_who_is_being_moved_may_run_too_and_is_told_or_named() -> None:
-    lines = Lines()
-    world = world_of(replace(ORPHANS, stop_on_pause=False), lines)
-    pausing, starting = [await world.create() for _ in range(2)]
-    await world.ask("stop", starting)
-    await world.desk().start(starting.id)
-    await world.desk().pause(pausing.id)
-    left = await disarm(world.ports())
-    assert lines.care(pausing.id).disarmed
-    assert [one.what for one in left] == [f"sandbox {starting.name} ({starting.id})"]
-    assert "address" in left[0].why

@@ -3,13 +3,12 @@
 import pytest
 
 from ciab.control.policy import Policy
-from ciab.core.errors import CapacityUnavailable, CiabError, GuestFault, GuestUnreachable
-from ciab.core.guest import Target
+from ciab.core.errors import CapacityUnavailable, GuestFault
 from ciab.core.machine import Cause, MachineState
 from ciab.core.sandbox import Held, Sandbox
 from ciab.core.states import State
-from ciab.testing.guest import FakeConnection, FakeConnections
 from tests.unit.control.clocks import Clock, LoopClock, in_no_time
+from tests.unit.control.lines import Lines
 from tests.unit.control.world import SPEC, Cloud, World
 
 S = State
@@ -17,21 +16,10 @@ FREEZES = Policy(stop_on_pause=False)
 NO_CAPACITY = CapacityUnavailable("no t3.medium in us-east-1a")
 
 
-class Line(FakeConnections):
-    """Connections that somebody can cut."""
-
-    cut = False
-
-    async def connect(self, target: Target) -> FakeConnection:
-        if self.cut:
-            raise GuestUnreachable("the machine does not answer")
-        return await super().connect(target)
-
-
-def lined(policy: Policy = FREEZES, *, stopping: int = 0, clock: type[Clock] = Clock) -> tuple[World, Line]:
-    line = Line()
-    world = World(connections=line, policy=policy, machines=Cloud(stopping=stopping), clock=clock())
-    return world, line
+def lined(policy: Policy = FREEZES, *, stopping: int = 0, clock: type[Clock] = Clock) -> tuple[World, Lines]:
+    lines = Lines()
+    world = World(connections=lines, policy=policy, machines=Cloud(stopping=stopping), clock=clock())
+    return world, lines
 
 
 def failure(sandbox: Sandbox) -> tuple[str | None, str] | None:
@@ -54,47 +42,61 @@ async def test_a_resume_without_capacity_leads_back_and_the_next_one_works(rest:
 
 @pytest.mark.parametrize(("rest", "back"), [("pause", "resume"), ("stop", "start")])
 async def test_a_machine_that_never_answers_is_stopped_again_and_not_ended(rest: str, back: str) -> None:
-    world, line = lined(Policy())
+    world, lines = lined(Policy())
     before = await world.ask(rest, await world.create())
-    line.cut = True
+    lines.cut = True
     failed = await world.ask(back, before)
     assert (failed.state, failed.held) == (before.state, before.held)
     assert failure(failed) == ("start_machine", "guest_unreachable")
     assert world.machine(failed).state is MachineState.STOPPED
     assert world.clock.now >= world.limits.login
-    line.cut = False
+    lines.cut = False
     assert (await world.ask(back, failed)).state is S.RUNNING
     assert world.machines.launched(failed.id) == 1
 
 
 async def test_a_thaw_out_of_reach_leaves_it_frozen_and_the_next_one_works() -> None:
-    world, line = lined()
+    world, lines = lined()
     paused = await world.ask("pause", await world.create())
-    line.cut = True
+    lines.cut = True
     failed = await world.ask("resume", paused)
     assert (failed.state, failed.held) == (S.PAUSED, Held.FROZEN)
     assert failure(failed) == ("thaw", "guest_unreachable")
     assert world.machine(failed).state is MachineState.RUNNING
-    assert line.care(paused.id).frozen
-    line.cut = False
+    assert lines.care(paused.id).frozen
+    lines.cut = False
     resumed = await world.ask("resume", failed)
     assert (resumed.state, resumed.failure) == (S.RUNNING, None)
-    assert not line.care(paused.id).frozen
+    assert not lines.care(paused.id).frozen
 
 
-@pytest.mark.parametrize("fault", [GuestFault("out of reach were 17"), None], ids=["refused", "unreachable"])
-async def test_a_freeze_that_fails_leaves_it_running_with_the_reason(fault: CiabError | None) -> None:
-    world, line = lined()
+async def test_a_freeze_that_is_refused_leaves_it_running_and_nothing_standing_still() -> None:
+    world, lines = lined()
     sandbox = await world.create()
-    line.cut = fault is None
-    if fault:
-        line.care(sandbox.id).fail_next["freeze"] = fault
+    care = lines.care(sandbox.id)
+    care.frozen = True  # some processes were stopped before one could not be
+    care.fail_next["freeze"] = GuestFault("out of reach were 17")
     running = await world.ask("pause", sandbox)
     assert (running.state, running.held) == (S.RUNNING, None)
-    assert failure(running) == ("freeze", "ssh_error" if fault else "guest_unreachable")
-    assert not line.care(sandbox.id).frozen
-    line.cut = False
+    assert failure(running) == ("freeze", "ssh_error")
+    assert not care.frozen
     assert (await world.ask("pause", running)).failure is None
+
+
+@in_no_time
+async def test_a_freeze_out_of_reach_is_tried_until_it_is_not() -> None:
+    world, lines = lined(clock=LoopClock)
+    sandbox = await world.create()
+    lines.cut = True
+    async with world.process() as (sandboxes, supervisor):
+        await sandboxes.pause(sandbox.id)
+        await world.clock.sleep(1000)
+        assert (await world.sandbox(sandbox.id)).state is S.PAUSING
+        lines.cut = False
+        await supervisor.rest()
+    paused = await world.sandbox(sandbox.id)
+    assert (paused.state, paused.held, paused.failure) == (S.PAUSED, Held.FROZEN, None)
+    assert lines.care(sandbox.id).frozen
 
 
 MOVES = [
@@ -117,13 +119,13 @@ NAMES = ["pause", "freeze", "hibernate", "stop", "resume", "thaw", "start"]
 async def test_a_machine_that_ended_meanwhile_is_a_failure_that_says_so(
     verb: str, before: tuple[str, ...], policy: Policy, cause: Cause, code: str
 ) -> None:
-    world, line = lined(policy)
+    world, lines = lined(policy)
     sandbox = await world.create()
     for done in before:
         await world.ask(done, sandbox)
     await getattr(world.desk(), verb)(sandbox.id)
     world.machines.end(world.machine(sandbox).id, "Client.Told: because", cause)
-    line.cut = True
+    lines.cut = True
     failed = await world.go_on(sandbox)
     assert failed.state is S.FAILED
     assert failed.failure
@@ -172,11 +174,11 @@ NEVER = 10**9
 async def test_a_delete_wins_over_a_move_that_waits(
     verb: str, before: tuple[str, ...], policy: Policy, stopping: int
 ) -> None:
-    world, line = lined(policy, stopping=stopping, clock=LoopClock)
+    world, lines = lined(policy, stopping=stopping, clock=LoopClock)
     sandbox = await world.create()
     for done in before:
         await world.ask(done, sandbox)
-    line.cut = True
+    lines.cut = True
     async with world.process() as (sandboxes, supervisor):
         moving = await getattr(sandboxes, verb)(sandbox.id)
         await world.clock.sleep(10)
