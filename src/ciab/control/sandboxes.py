@@ -53,7 +53,8 @@ class Sandboxes:
         return await self._create(spec, name or self._new_name(), once, None)
 
     async def recover(self, reference: str, name: str | None, once: Once | None = None) -> Sandbox:
-        """A new sandbox from the spec of one that has ended, under its name unless another is given.
+        """A new sandbox from the spec of one that has ended, under its name unless another is given; where
+        that is taken meanwhile, under a new one.
 
         Raises as `create` does, and InvalidState for one that has not ended.
         """
@@ -66,9 +67,10 @@ class Sandboxes:
         try:
             return await self._create(lost.spec, name or lost.name, once, lost.id)
         except Conflict:
-            if name or once:  # a repeated request must not make a second one under a made-up name
+            if name:
                 raise
-            return await self._create(lost.spec, self._new_name(), None, lost.id)
+            # repeated, `once` gives the one that was made, whatever its name
+            return await self._create(lost.spec, self._new_name(), once, lost.id)
 
     async def delete(self, reference: str) -> Sandbox:
         """Record that its user wants it to end. Deleting what is ending or has ended is no error.
