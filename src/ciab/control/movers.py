@@ -46,7 +46,8 @@ async def begin(sandbox: Sandbox, work: Work) -> Sandbox:
 async def pause(sandbox: Sandbox, work: Work) -> Sandbox:
     """Freeze its processes, or stop its machine, as was decided when it was asked for.
 
-    Processes that cannot be frozen leave it running, with the reason: nothing has changed then.
+    Processes that cannot be frozen leave it running, with the reason: nothing has changed then. A machine
+    that cannot be reached meanwhile is tried again, like one that does not stop.
     """
     if sandbox.held is Held.FROZEN:
         try:
@@ -54,6 +55,8 @@ async def pause(sandbox: Sandbox, work: Work) -> Sandbox:
         except StepFailed as failed:
             if isinstance(failed.cause, MachineEnded):
                 raise
+            # some may stand still. A machine out of reach is neither paused nor running: tried again later
+            await attempt(THAW, thaw, sandbox, work, work.ports.limits.freeze)
             return replace(sandbox.to(S.RUNNING, failure_of(failed)), held=None)
     else:
         if sandbox.held is Held.HIBERNATED:
