@@ -26,6 +26,11 @@ async def find_machine(sandbox: Sandbox, ports: Ports) -> Machine:
     return machine
 
 
+async def look(sandbox: Sandbox, ports: Ports) -> Sandbox:
+    """The sandbox with its machine as it is now."""
+    return replace(sandbox, machine=await find_machine(sandbox, ports))
+
+
 async def stop_machine(sandbox: Sandbox, ports: Ports) -> Sandbox:
     """Ask once; asking again is no error. What cannot be hibernated is shut down, and that is noted."""
     await ports.connections.close(sandbox.id)

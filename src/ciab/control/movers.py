@@ -14,8 +14,8 @@ from ciab.control.machines import (
     await_running,
     await_stopped,
     compare_boots,
-    find_machine,
     freeze,
+    look,
     remember_boot,
     start_machine,
     stop_machine,
@@ -76,10 +76,12 @@ async def start(sandbox: Sandbox, work: Work) -> Sandbox:
     A failure leads back to where it was, with the reason: a frozen one stays frozen, a machine that was
     started is stopped, its disk intact.
     """
-    limits = work.ports.limits
+    frozen = await _frozen(sandbox, work)
+    if sandbox.held is Held.FROZEN and not frozen:
+        sandbox = replace(sandbox, held=Held.STOPPED)
     try:
-        if await _frozen(sandbox, work):
-            sandbox = await attempt(THAW, thaw, sandbox, work, limits.freeze)
+        if frozen:
+            sandbox = await attempt(THAW, thaw, sandbox, work, work.ports.limits.freeze)
         else:
             # saved before the call: a machine that outlives this process is paid for all the same
             sandbox = await _metered(sandbox, work)
@@ -87,7 +89,7 @@ async def start(sandbox: Sandbox, work: Work) -> Sandbox:
     except StepFailed as failed:
         if isinstance(failed.cause, MachineEnded):
             raise
-        if not await _frozen(sandbox, work):
+        if not frozen:
             sandbox = await _stopped(sandbox, work)
         return sandbox.to(S.PAUSED if sandbox.held else S.STOPPED, failure_of(failed))
     return replace(sandbox.to(S.RUNNING), failure=None, held=None, boot=None)
@@ -116,8 +118,8 @@ async def _frozen(sandbox: Sandbox, work: Work) -> bool:
     """Whether its processes are frozen on a machine that runs: somebody may have stopped that meanwhile."""
     if sandbox.held is not Held.FROZEN:
         return False
-    machine = await find_machine(sandbox, work.ports)
-    return machine.state is MachineState.RUNNING
+    seen = await attempt(START, look, sandbox, work, work.ports.limits.launch)
+    return seen.machine is not None and seen.machine.state is MachineState.RUNNING
 
 
 def _unless_ended(mover: Mover) -> Mover:
