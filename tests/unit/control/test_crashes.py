@@ -124,6 +124,20 @@ async def test_a_lost_answer_or_a_passing_fault_at_any_call_changes_nothing(move
     async for world, after, call in struck(move, side, passing):
         assert world.deaths == 0, call
         check(move, world, after, call)
+        assert world.notes(after) == [], call  # nobody was alarmed
+
+
+async def test_every_call_that_moves_a_machine_is_struck() -> None:
+    calls = set()
+    for move in MOVES.values():
+        async for _, _, call in struck(move, "before", killed):
+            calls.add(call.rpartition(" ")[2])
+    assert calls >= {
+        *(f"machines.{one}" for one in ("find", "stop", "start", "release", "terminate")),
+        *(f"care.{one}" for one in ("freeze", "thaw", "pulse")),
+        *(f"store.{one}" for one in ("page", "get", "steps", "save")),
+        "connections.connect",
+    }
 
 
 @every_move

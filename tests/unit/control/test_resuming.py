@@ -70,6 +70,19 @@ async def test_a_thaw_out_of_reach_leaves_it_frozen_and_the_next_one_works() -> 
     assert not lines.care(paused.id).frozen
 
 
+async def test_what_was_frozen_and_then_stopped_by_somebody_else_is_booted_or_stopped_again() -> None:
+    world, lines = lined()
+    paused = await world.ask("pause", await world.create())
+    world.machines.stopped_by_hand(world.machine(paused).id)
+    lines.cut = True
+    failed = await world.ask("resume", paused)
+    assert (failed.state, failed.held) == (S.PAUSED, Held.STOPPED)
+    assert failure(failed) == ("start_machine", "guest_unreachable")
+    assert world.machine(failed).state is MachineState.STOPPED
+    lines.cut = False
+    assert (await world.ask("resume", failed)).state is S.RUNNING
+
+
 async def test_a_freeze_that_is_refused_leaves_it_running_and_nothing_standing_still() -> None:
     world, lines = lined()
     sandbox = await world.create()
