@@ -65,8 +65,9 @@ class Reach:
             sandbox = await self._resumed(sandbox)
         if sandbox.state is not State.RUNNING:
             self._targets.pop(sandbox.id, None)
+            why = f": {sandbox.failure.message}" if sandbox.failure else ""
             raise InvalidState(
-                f"sandbox {sandbox.name} is {sandbox.state}, not running", hint=_HINTS.get(sandbox.state)
+                f"sandbox {sandbox.name} is {sandbox.state}, not running{why}", hint=_HINTS.get(sandbox.state)
             )
         return sandbox
 
