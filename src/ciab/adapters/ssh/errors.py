@@ -9,6 +9,8 @@ import asyncssh
 from ciab.core.errors import CiabError, GuestFault, GuestUnreachable
 
 NOT_OURS = "do not retry: either another machine answers at this address, or it was set up with another key"
+NO_SERVER = "if this lasts, its SSH server did not come up, or listens on another port than ssh_port"
+NO_WAY = "if this lasts, look at the way to it: connect_address, its subnet, its security groups on ssh_port"
 TABLE: tuple[tuple[type[BaseException], type[GuestFault], str, str | None], ...] = (
     (asyncssh.HostKeyNotVerifiable, GuestFault, "the machine showed another host key than its own", NOT_OURS),
     (asyncssh.PermissionDenied, GuestFault, "the machine refused our login", "see its cloud-init log"),
@@ -19,9 +21,9 @@ TABLE: tuple[tuple[type[BaseException], type[GuestFault], str, str | None], ...]
     (asyncssh.KeyImportError, GuestFault, "the sandbox's own SSH key cannot be read", None),
     (asyncssh.ChannelOpenError, GuestUnreachable, "the machine opened no session", None),
     (asyncssh.Error, GuestUnreachable, "the connection to the machine broke", None),
-    (ConnectionRefusedError, GuestUnreachable, "the machine refuses connections", None),
-    (TimeoutError, GuestUnreachable, "the machine did not answer in time", None),
-    (OSError, GuestUnreachable, "the machine cannot be reached", None),
+    (ConnectionRefusedError, GuestUnreachable, "the machine refuses connections", NO_SERVER),
+    (TimeoutError, GuestUnreachable, "the machine did not answer in time", NO_WAY),
+    (OSError, GuestUnreachable, "the machine cannot be reached", NO_WAY),
 )
 
 
