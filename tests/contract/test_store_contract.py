@@ -42,7 +42,7 @@ async def test_save_keeps_every_fact_and_counts_versions(db: Ports) -> None:
         sandbox.to(State.CREATING),
         failure=Failure("launch_machine", "ec2_error", "no", "do this", "console\n", "cloud-init's\n"),
         reason="idle for an hour",
-        site=Site(PLACE, Login("ubuntu", 22, "public", key_pair="mine")),
+        site=Site(PLACE, Login("ubuntu", 22, "public", key_pair="mine"), orphan_timeout=60.0),
         image=MachineImage("ami-1", "/dev/sda1", "x86_64", "jammy"),
         machine=a_machine(sandbox.id),
         held=Held.HIBERNATED,

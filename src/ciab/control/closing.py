@@ -95,33 +95,34 @@ def _at_rest(sandbox: Sandbox) -> bool:
     return sandbox.spec.persistence is Persistence.PERSISTENT and (stopped or paused)
 
 
-_MOVED = frozenset({State.PAUSING, State.STOPPING, State.STARTING})
+_MOVED = frozenset({State.CREATING, State.PAUSING, State.STOPPING, State.STARTING})
 """Between two states, in one of which the machine runs: as nobody goes on with it now, it may for long."""
 
 
 async def disarm(ports: Ports) -> Sequence[Left]:
-    """Tell every ephemeral machine that may run not to end itself while nobody looks after it.
+    """Tell every machine that may run and has a switch not to end itself while nobody looks after it.
 
     Gives those that could not be told.
     """
-    running = [
-        sandbox
-        for sandbox in await every(ports.store, LIVE)
-        if sandbox.spec.persistence is Persistence.EPHEMERAL
-        and (has_pulse(sandbox) or sandbox.state in _MOVED)
-    ]
-    told = await asyncio.gather(*(_disarm(sandbox, ports) for sandbox in running))
+    told = await asyncio.gather(
+        *(
+            _disarm(sandbox, sandbox.site.orphan_timeout, ports)
+            for sandbox in await every(ports.store, LIVE)
+            if sandbox.site and sandbox.site.orphan_timeout
+            if has_pulse(sandbox) or sandbox.state in _MOVED
+        )
+    )
     return [left for left in told if left]
 
 
-async def _disarm(sandbox: Sandbox, ports: Ports) -> Left | None:
+async def _disarm(sandbox: Sandbox, patience: float, ports: Ports) -> Left | None:
     try:
         async with asyncio.timeout(DISARM_SECS):
             connection = await ports.connections.connect(await target_of(sandbox, ports))
             await connection.care.disarm()
     except (CiabError, TimeoutError) as trouble:
         why = trouble.message if isinstance(trouble, CiabError) else "its machine did not answer in time"
-        hours = f"{ports.policy.orphan_timeout / 3600:.1f} h"
+        hours = f"{patience / 3600:.1f} h"
         return Left(
             f"sandbox {sandbox.name} ({sandbox.id})",
             f"it could not be told to wait, and ends itself {hours} after it last heard of us: {why}",

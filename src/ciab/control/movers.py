@@ -28,19 +28,23 @@ from ciab.control.work import Work
 from ciab.core.errors import CiabError, MachineEnded, StepFailed
 from ciab.core.machine import MachineState
 from ciab.core.sandbox import Failure, Held, Sandbox
+from ciab.core.spec import Persistence
 from ciab.core.states import State as S
 
 Mover = Callable[[Sandbox, Work], Awaitable[Sandbox]]
 
 
 async def begin(sandbox: Sandbox, work: Work) -> Sandbox:
-    """Decide where it will live and how it is reached: later changes of the configuration do not move it."""
+    """Decide where it will live, how it is reached and when its machine gives us up: later changes of the
+    configuration do not move it."""
     try:
         chosen = work.ports.site_of(sandbox.spec)
     except CiabError as refused:
         # it was fine when it was asked for; the configuration has changed since
         return sandbox.to(S.TERMINATING, Failure("begin", refused.code, refused.message, refused.hint))
-    return replace(sandbox.to(S.CREATING), site=chosen)
+    ephemeral = sandbox.spec.persistence is Persistence.EPHEMERAL
+    patience = work.ports.policy.orphan_timeout if ephemeral else 0.0
+    return replace(sandbox.to(S.CREATING), site=replace(chosen, orphan_timeout=patience))
 
 
 async def pause(sandbox: Sandbox, work: Work) -> Sandbox:

@@ -35,7 +35,7 @@ class Policy:
     idle_timeout: float = 0.0
     idle_action: IdleAction = "pause"
     orphan_timeout: float = 0.0
-    """After so long without a word from us an ephemeral machine ends itself; 0: never."""
+    """After so long without a word from us an ephemeral machine that begins now ends itself; 0: never."""
     budgets: Budgets = Budgets()
     watch_interval: float = 15.0
     sweep_interval: float = 300.0

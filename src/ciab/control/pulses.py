@@ -14,7 +14,6 @@ from ciab.core.guest import Command, Pulse
 from ciab.core.ids import SandboxId
 from ciab.core.journal import Noted
 from ciab.core.sandbox import Held, Sandbox
-from ciab.core.spec import Persistence
 from ciab.core.states import State
 
 log = logging.getLogger(__name__)
@@ -77,8 +76,8 @@ class Pulses:
         """Seconds between two pulses; 0: it needs none."""
         policy = self._ports.policy
         wanted = []
-        if sandbox.spec.persistence is Persistence.EPHEMERAL and policy.orphan_timeout:
-            wanted.append(min(max(policy.orphan_timeout / 5, TICK), 300.0))
+        if sandbox.site and (patience := sandbox.site.orphan_timeout):
+            wanted.append(min(max(patience / 5, TICK), 300.0))
         if idle_after := policy.idle_after(sandbox.spec):
             wanted.append(min(max(idle_after / 5, TICK), 30.0))
         if _is_spot(sandbox):

@@ -34,10 +34,12 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Place and login together: what a sandbox keeps although the configuration may change."""
+    """What a sandbox keeps of the configuration that it began with, although that may change."""
 
     place: Place
     login: Login
+    orphan_timeout: float = 0.0
+    """The dead-man's switch of its machine, in seconds; 0: it has none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,7 @@ async def end(parts: Parts, orders: Orders, say: Say) -> int:
     live = await every(parts.ports.store, LIVE)
     if orders.keep or parts.outside.settings.runtime.ec2.on_shutdown == "keep":
         say(_kept(parts, len(live)))
-        untold = await disarm(parts.ports) if parts.ports.policy.orphan_timeout else ()
-        for one in untold:
+        for one in await disarm(parts.ports):
             say(f"warning: {one.what}: {one.why}")
         return 0
     intended = await intend_end(parts.ports, parts.sandboxes)

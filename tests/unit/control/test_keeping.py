@@ -7,9 +7,10 @@ import pytest
 from ciab.control.closing import disarm
 from ciab.control.policy import Policy
 from ciab.core.spec import Persistence
+from ciab.core.states import State
 from tests.unit.control.clocks import LoopClock, in_no_time
 from tests.unit.control.lines import Lines
-from tests.unit.control.world import SPEC, World
+from tests.unit.control.world import SITE, SPEC, World
 
 SPEC_KEPT = replace(SPEC, persistence=Persistence.PERSISTENT)
 FREEZES = Policy(orphan_timeout=7200.0, stop_on_pause=False)
@@ -49,3 +50,25 @@ async def test_who_is_being_moved_may_run_too_and_is_told_or_named() -> None:
     assert lines.care(pausing.id).disarmed
     assert [one.what for one in left] == [f"sandbox {starting.name} ({starting.id})"]
     assert "address" in left[0].why
+
+
+@in_no_time
+async def test_a_machine_without_a_switch_is_left_alone_and_one_that_has_one_never_is() -> None:
+    world = World(clock=LoopClock(), policy=Policy())
+    without = await world.create()
+    world.policy = FREEZES
+    armed = await world.create()
+    world.policy = Policy()
+    assert not await disarm(world.ports())
+    assert world.connections.care(armed.id).disarmed
+    assert not world.connections.care(without.id).disarmed
+
+
+async def test_a_machine_that_is_only_being_made_is_named() -> None:
+    world = World(policy=FREEZES)
+    made = await world.desk().create(SPEC, None)
+    await world.database.store.save(
+        replace(made.to(State.CREATING), site=replace(SITE, orphan_timeout=7200.0))
+    )
+    (left,) = await disarm(world.ports())
+    assert left.what == f"sandbox {made.name} ({made.id})"

@@ -70,6 +70,18 @@ async def test_a_pulse_comes_as_often_as_spec_and_policy_need_it(
         assert pulses.interval(sandbox) == seconds
 
 
+@pytest.mark.parametrize("later", [0.0, 86400.0])
+async def test_a_machine_with_a_switch_feels_us_as_it_needs_whatever_is_configured_later(
+    later: float,
+) -> None:
+    world = World(policy=ORPHANS)
+    sandbox = await world.create()
+    world.policy = Policy(orphan_timeout=later)
+    async with world.process() as (sandboxes, supervisor):
+        _, pulses = world.watch(sandboxes, supervisor)
+        assert pulses.interval(sandbox) == EVERY
+
+
 @in_no_time
 @pytest.mark.parametrize(
     ("verb", "policy", "beats"),

@@ -60,7 +60,7 @@ def sandbox_of(row: Row[Any], vault: Vault) -> Sandbox:
         ran=row.ran,
         failure=Failure(**row.failure) if row.failure else None,
         reason=row.reason,
-        site=Site(Place(**row.site["place"]), Login(**row.site["login"])) if row.site else None,
+        site=_site(row.site) if row.site else None,
         image=MachineImage(**row.image) if row.image else None,
         machine=_machine(row.machine) if row.machine else None,
         held=Held(row.held) if row.held else None,
@@ -91,6 +91,11 @@ def _overrides(values: Values) -> Ec2Overrides:
     """JSON has lists where the value has tuples."""
     tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     return Ec2Overrides(**values | tuples)
+
+
+def _site(values: Values) -> Site:
+    nested = {"place": Place(**values["place"]), "login": Login(**values["login"])}
+    return Site(**values | nested)
 
 
 def _machine(values: Values) -> Machine:

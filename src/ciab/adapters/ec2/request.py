@@ -83,7 +83,7 @@ def run_instances(
         "MaxCount": 1,
         "ImageId": order.image.id,
         "InstanceType": candidate.instance_type,
-        "UserData": _user_data(order, settings, ephemeral=ephemeral),
+        "UserData": _user_data(order),
         # a shutdown inside an ephemeral machine ends it and its bill; a persistent one keeps its disk
         "InstanceInitiatedShutdownBehavior": "terminate" if ephemeral else "stop",
         "MetadataOptions": {
@@ -107,9 +107,8 @@ def run_instances(
     return request
 
 
-def _user_data(order: LaunchOrder, settings: Ec2Settings, *, ephemeral: bool) -> str:
-    login = order.site.login
-    orphan_secs = settings.orphan_timeout_secs if ephemeral else 0
+def _user_data(order: LaunchOrder) -> str:
+    login, orphan_secs = order.site.login, round(order.site.orphan_timeout)
     return user_data(order.keys.host, order.authorized_key, login.user, login.port, orphan_secs)
 
 

@@ -233,18 +233,13 @@ def test_a_named_key_pair_is_asked_for() -> None:
     assert "AAAAuser" not in request["UserData"]
 
 
-def test_only_ephemeral_machines_are_told_to_end_themselves() -> None:
-    kept = Spec("command", persistence=Persistence.PERSISTENT)
-    host, line = HOST, USER.public.strip()
-    told = {
-        (spec.persistence, secs): built(spec, orphan_timeout_secs=secs)["UserData"]
-        for spec in (Spec("command"), kept)
-        for secs in (0, 4321)
-    }
-    never = user_data(host, line, "ubuntu", 22, 0)
-    assert told[Persistence.EPHEMERAL, 4321] == user_data(host, line, "ubuntu", 22, 4321) != never
-    assert told[Persistence.EPHEMERAL, 0] == never
-    assert told[Persistence.PERSISTENT, 4321] == told[Persistence.PERSISTENT, 0] == never
+@pytest.mark.parametrize("secs", [0, 4321])
+def test_machines_are_told_to_end_themselves_when_their_sandbox_was_begun_so(secs: int) -> None:
+    made = order(Spec("command"))
+    begun = replace(made, site=replace(made.site, orphan_timeout=float(secs)))
+    now = Ec2Settings(orphan_timeout_secs=77)
+    request = run_instances(begun, now, OwnerId("owner"), PLAIN, "token-1")
+    assert request["UserData"] == user_data(HOST, USER.public.strip(), "ubuntu", 22, secs)
 
 
 def test_user_data_is_cloud_config_with_both_keys_and_no_private_user_key() -> None:
