@@ -51,7 +51,7 @@ async def pause(sandbox: Sandbox, work: Work) -> Sandbox:
     """Freeze its processes, or stop its machine, as was decided when it was asked for.
 
     Processes that cannot be frozen leave it running, with the reason: nothing has changed then. A machine
-    that cannot be reached meanwhile is tried again, like one that does not stop.
+    that runs and cannot be reached is tried again, like one that does not stop.
     """
     if sandbox.held is Held.FROZEN:
         try:
@@ -59,9 +59,11 @@ async def pause(sandbox: Sandbox, work: Work) -> Sandbox:
         except StepFailed as failed:
             if isinstance(failed.cause, MachineEnded):
                 raise
-            # some may stand still. A machine out of reach is neither paused nor running: tried again later
-            await attempt(THAW, thaw, sandbox, work, work.ports.limits.freeze)
-            return replace(sandbox.to(S.RUNNING, failure_of(failed)), held=None)
+            if await _runs(sandbox, work):
+                # some may stand still. Out of reach it is neither paused nor running: tried again later
+                await attempt(THAW, thaw, sandbox, work, work.ports.limits.freeze)
+                return replace(sandbox.to(S.RUNNING, failure_of(failed)), held=None)
+            sandbox = await _stopped(replace(sandbox, held=Held.STOPPED), work)
     else:
         if sandbox.held is Held.HIBERNATED:
             sandbox = await attempt(HIBERNATE, remember_boot, sandbox, work, work.ports.limits.freeze)
@@ -80,7 +82,7 @@ async def start(sandbox: Sandbox, work: Work) -> Sandbox:
     A failure leads back to where it was, with the reason: a frozen one stays frozen, a machine that was
     started is stopped, its disk intact.
     """
-    frozen = await _frozen(sandbox, work)
+    frozen = sandbox.held is Held.FROZEN and await _runs(sandbox, work)
     if sandbox.held is Held.FROZEN and not frozen:
         sandbox = replace(sandbox, held=Held.STOPPED)
     try:
@@ -118,10 +120,8 @@ async def _stopped(sandbox: Sandbox, work: Work) -> Sandbox:
     return await attempt(STOP, await_stopped, sandbox, work, limits.launch)
 
 
-async def _frozen(sandbox: Sandbox, work: Work) -> bool:
-    """Whether its processes are frozen on a machine that runs: somebody may have stopped that meanwhile."""
-    if sandbox.held is not Held.FROZEN:
-        return False
+async def _runs(sandbox: Sandbox, work: Work) -> bool:
+    """Whether its machine runs: somebody else may have stopped it meanwhile."""
     seen = await attempt(START, look, sandbox, work, work.ports.limits.launch)
     return seen.machine is not None and seen.machine.state is MachineState.RUNNING
 

@@ -112,6 +112,17 @@ async def test_a_freeze_out_of_reach_is_tried_until_it_is_not() -> None:
     assert lines.care(sandbox.id).frozen
 
 
+async def test_a_machine_that_was_stopped_before_it_could_be_frozen_is_paused_so() -> None:
+    world, lines = lined(stopping=3)
+    sandbox = await world.create()
+    world.machines.stopped_by_hand(world.machine(sandbox).id, Cause.ITSELF)
+    lines.cut = True
+    paused = await world.ask("pause", sandbox)
+    assert (paused.state, paused.held, paused.failure) == (S.PAUSED, Held.STOPPED, None)
+    lines.cut = False
+    assert (await world.ask("resume", paused)).state is S.RUNNING
+
+
 MOVES = [
     ("pause", (), Policy()),
     ("pause", (), FREEZES),
