@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ciab.control.fate import OVER, end_of
+from ciab.control.fate import OVER, end_of, ensure_alive
 from ciab.control.metering import Bill, metered
 from ciab.control.pipeline import KNOCKING, WATCHING, Step
 from ciab.control.reach import target_of
@@ -10,7 +10,7 @@ from ciab.control.steps import address, await_guest, site, still_alive
 from ciab.control.work import Ports
 from ciab.core.errors import GuestFault, MachineEnded, RuntimeRejected, RuntimeUnavailable
 from ciab.core.journal import Noted
-from ciab.core.machine import Machine, MachineState
+from ciab.core.machine import Cause, Machine, MachineState
 from ciab.core.ports import Care
 from ciab.core.sandbox import Held, Sandbox
 
@@ -56,6 +56,7 @@ async def await_stopped(sandbox: Sandbox, ports: Ports) -> Sandbox:
     machine = await find_machine(sandbox, ports)
     if machine.state is not MachineState.STOPPED:
         raise RuntimeUnavailable(f"machine {machine.id} is still {machine.state}")
+    await ports.connections.close(sandbox.id)  # a pulse may have opened another while it stopped
     return metered(replace(sandbox, machine=machine), ports, Bill.DISK)
 
 
@@ -75,6 +76,14 @@ async def await_running(sandbox: Sandbox, ports: Ports) -> Sandbox:
     if machine.state is MachineState.RUNNING and address(machine, sandbox):
         return replace(sandbox, machine=machine)
     raise RuntimeUnavailable(f"machine {machine.id} is still {machine.state}")
+
+
+async def could_boot(sandbox: Sandbox, ports: Ports) -> None:
+    """Raises the provider's reason for a machine that was started and has stopped again."""
+    machine = await find_machine(sandbox, ports)
+    # one that stands still because it was asked to: the start is only not visible yet
+    if machine.state is not MachineState.STOPPED or machine.cause not in (Cause.ASKED, None):
+        ensure_alive(machine)
 
 
 async def freeze(sandbox: Sandbox, ports: Ports) -> Sandbox:
@@ -115,6 +124,7 @@ async def _care(sandbox: Sandbox, ports: Ports) -> Care:
 
 STOP = Step("stop_machine", stop_machine, pace=WATCHING)
 START = Step("start_machine", start_machine, pace=WATCHING)
+BOOT = Step("start_machine", await_running, pace=WATCHING, check=could_boot)
 LOG_IN = Step("start_machine", await_guest, pace=KNOCKING, check=still_alive)
 FREEZE = Step("freeze", freeze, check=still_alive)
 THAW = Step("thaw", thaw, check=still_alive)

@@ -133,11 +133,15 @@ class Pulses:
         await note(sandbox.id, Noted("spot_grace_command", f"the grace command {end}", shown=True))
 
 
+_UP = frozenset({State.CREATING, State.RUNNING, State.PAUSING, State.STOPPING, State.STARTING})
+"""States in which a machine may run for longer than it waits for us: scripts take long, and what the
+provider refuses to stop goes on."""
+
+
 def has_pulse(sandbox: Sandbox) -> bool:
-    """Whether its machine may be up: scripts of a creation may take longer than a machine waits for us."""
+    """Whether its machine may be up, at an address that is known."""
     frozen = sandbox.state is State.PAUSED and sandbox.held is Held.FROZEN
-    up = sandbox.state in (State.CREATING, State.RUNNING) or frozen
-    if not up or sandbox.machine is None or sandbox.site is None:
+    if not (frozen or sandbox.state in _UP) or sandbox.machine is None or sandbox.site is None:
         return False
     login = sandbox.site.login
     return bool(sandbox.machine.public_ip if login.address == "public" else sandbox.machine.private_ip)

@@ -10,9 +10,10 @@ import pytest
 from ciab.control.policy import Policy
 from ciab.control.pulses import GRACE_COMMAND_SECS
 from ciab.control.reach import target_of
+from ciab.core.errors import RuntimeRejected
 from ciab.core.guest import Command
 from ciab.core.journal import Noted
-from ciab.core.machine import Place
+from ciab.core.machine import Machine, Place
 from ciab.core.sandbox import Sandbox
 from ciab.core.secret import Secret
 from ciab.core.spec import Ec2Overrides, Persistence, Spec
@@ -20,7 +21,7 @@ from ciab.core.states import State
 from ciab.testing.guest import Call
 from tests.unit.control.clocks import LoopClock, in_no_time
 from tests.unit.control.lines import Lines
-from tests.unit.control.world import SITE, SPEC, World
+from tests.unit.control.world import SITE, SPEC, Cloud, World
 
 S = State
 KEPT = replace(SPEC, persistence=Persistence.PERSISTENT)
@@ -120,6 +121,21 @@ async def test_a_machine_whose_scripts_take_long_is_kept_alive_meanwhile() -> No
         assert world.connections.care(made.id).beats >= 7
         await life.supervisor.rest()
     assert (await world.sandbox(made.id)).state is S.RUNNING
+
+
+@in_no_time
+@pytest.mark.parametrize("verb", ["pause", "stop"])
+async def test_a_machine_that_the_provider_does_not_stop_is_kept_alive_meanwhile(verb: str) -> None:
+    class Stubborn(Cloud):
+        async def stop(self, machine: Machine, *, hibernate: bool = False) -> None:
+            raise RuntimeRejected("UnauthorizedOperation: StopInstances")
+
+    world = World(clock=LoopClock(), policy=ORPHANS, machines=Stubborn())
+    sandbox = await world.create()
+    async with world.watched() as life:
+        await getattr(life.sandboxes, verb)(sandbox.id)
+        await world.clock.sleep(10 * EVERY)
+    assert world.connections.care(sandbox.id).beats >= 9
 
 
 @in_no_time
