@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ciab.control.evidence import with_evidence
 from ciab.control.machines import (
+    BOOT,
     FREEZE,
     HIBERNATE,
     LOG_IN,
@@ -109,7 +110,7 @@ async def _metered(sandbox: Sandbox, work: Work) -> Sandbox:
 async def _booted(sandbox: Sandbox, work: Work) -> Sandbox:
     limits = work.ports.limits
     sandbox = await attempt(START, start_machine, sandbox, work, limits.launch)
-    sandbox = await attempt(START, await_running, sandbox, work, limits.ready)
+    sandbox = await attempt(BOOT, await_running, sandbox, work, limits.ready)
     sandbox = await attempt(LOG_IN, await_guest, sandbox, work, limits.login)
     return await attempt(LOG_IN, compare_boots, sandbox, work, limits.login)
 

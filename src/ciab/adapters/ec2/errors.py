@@ -156,7 +156,10 @@ def fault(trying: str, error: BaseException) -> RuntimeFault:
     code, said = code_of(error), _said(error)
     match meaning(error):
         case Meaning.CAPACITY:
-            return CapacityUnavailable(f"could not {trying}: no capacity ({code}): {said}")
+            return CapacityUnavailable(
+                f"could not {trying}: no capacity ({code}): {said}",
+                hint="capacity comes and goes: try again in a few minutes",
+            )
         case Meaning.QUOTA:
             return RuntimeRejected(
                 f"could not {trying}: the quota of the AWS account is used up ({code}): {said}",
