@@ -47,6 +47,7 @@ SLOW = (
     "integration/server/test_much.py",
     "integration/server/test_real_machines.py",
     "integration/server/test_refused.py",
+    "integration/server/test_resume_fails.py",
     "integration/cli/test_configured_lifecycle.py",
     "integration/cli/test_server.py",
     "integration/ssh/test_pulse.py",
