@@ -145,18 +145,33 @@ class Costs:
         return strains
 
     async def _spent(self) -> _Spent:
-        # The ledger before the meters: one that changes in between is missed for a moment. The other way
-        # round it would count twice, and a budget would seem used up.
-        now = self._ports.billing.now()
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        today = await self._ports.ledger.between(midnight, now)
-        workspaces = defaultdict(float, await self._ports.ledger.by_workspace())
-        live = await every(self._ports.store, LIVE)
+        # A meter that is closed between the two looks would be in neither of them or in both, and a budget
+        # would seem larger or smaller than it is: the ledger must be the same before and after.
+        closed = await self._closed()
+        while True:
+            live = await every(self._ports.store, LIVE)
+            before, closed = closed, await self._closed()
+            if closed == before:
+                break
+        now, midnight = self._now()
+        today, by_workspace = closed
+        workspaces = defaultdict(float, by_workspace)
         for sandbox in live:
             today += _running(sandbox, now, midnight) or 0.0
             if sandbox.spec.workspace is not None:
                 workspaces[sandbox.spec.workspace] += _running(sandbox, now) or 0.0
         return _Spent(now, live, today, dict(workspaces))
+
+    async def _closed(self) -> tuple[float, Mapping[str, float]]:
+        """The ledger's sums: of today, and of each workspace."""
+        now, midnight = self._now()
+        ledger = self._ports.ledger
+        return await ledger.between(midnight, now), await ledger.by_workspace()
+
+    def _now(self) -> tuple[datetime, datetime]:
+        """And the midnight before."""
+        now = self._ports.billing.now()
+        return now, now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _cost(sandbox: Sandbox, closed: float, now: datetime) -> SandboxCost:

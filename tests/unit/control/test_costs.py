@@ -1,13 +1,16 @@
 """What sandboxes cost: from the launch to the end, over pauses and crashes, and never twice."""
 
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from ciab.control.costs import Costs
 from ciab.control.policy import Policy
 from ciab.core.errors import CapacityUnavailable, RuntimeRejected
+from ciab.core.ids import SandboxId
+from ciab.core.ports import Ledger
 from ciab.core.sandbox import Sandbox
 from ciab.core.states import State
 from ciab.testing.prices import FakePrices
@@ -132,3 +135,35 @@ async def test_a_report_has_what_lives_the_day_and_the_workspaces() -> None:
     assert report.today_usd == pytest.approx(4.0, abs=0.01)
     world.clock.now += 10 * HOUR  # it began at noon: this is one o'clock of the next day
     assert (await Costs(world.ports()).report()).today_usd == pytest.approx(2.0, abs=0.02)
+
+
+async def test_a_meter_that_is_closed_while_a_report_is_made_is_counted_once() -> None:
+    world = paid()
+    sandbox = await world.create(replace(SPEC, workspace="shop"))
+    world.clock.now += 2 * HOUR
+    ledger = Interrupted(world.database.ledger, lambda: world.ask("stop", sandbox))
+    report = await Costs(replace(world.ports(), ledger=ledger)).report()
+    assert (await world.sandbox(sandbox.id)).state is State.STOPPED
+    assert report.workspaces == {"shop": pytest.approx(2.0, abs=0.01)}
+    assert report.today_usd == pytest.approx(2.0, abs=0.01)
+
+
+class Interrupted:
+    """A ledger; something happens just after it was read for the first time."""
+
+    def __init__(self, ledger: Ledger, happens: Callable[[], Awaitable[object]]) -> None:
+        self._ledger = ledger
+        self._happens: Callable[[], Awaitable[object]] | None = happens
+
+    async def by_sandbox(self, sandbox_ids: Collection[SandboxId]) -> Mapping[SandboxId, float]:
+        return await self._ledger.by_sandbox(sandbox_ids)
+
+    async def between(self, start: datetime, end: datetime) -> float:
+        return await self._ledger.between(start, end)
+
+    async def by_workspace(self) -> Mapping[str, float]:
+        before = await self._ledger.by_workspace()
+        happens, self._happens = self._happens, None
+        if happens:
+            await happens()
+        return before
