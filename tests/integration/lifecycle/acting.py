@@ -50,12 +50,14 @@ async def becomes(client: Client, sandbox: str, *states: State, secs: float = PA
     return info
 
 
-async def until(what: str, condition: Callable[[], Awaitable[object]], secs: float = PATIENCE_SECS) -> None:
+async def until(
+    what: str, condition: Callable[[], Awaitable[object]], secs: float = PATIENCE_SECS, pause: float = 0.05
+) -> None:
     """Wait until the condition holds."""
     try:
         async with asyncio.timeout(secs):
             while not await condition():
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(pause)
     except TimeoutError:
         raise AssertionError(f"after {secs:g} s it is not so that {what}") from None
 
