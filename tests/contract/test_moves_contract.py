@@ -171,6 +171,16 @@ async def test_a_released_machine_is_seen_by_nothing_of_ours_and_stays(bench: Be
     await bench.machines.release(machine)
 
 
+async def test_a_released_machine_stays_also_where_a_restored_backup_wants_it_to_end(bench: Bench) -> None:
+    attempts = MemoryAttempts()
+    await bench.machines.launch(bench.order, attempts)
+    await bench.machines.stop(await bench.until(MachineState.RUNNING))
+    machine = await bench.until(MachineState.STOPPED)
+    await bench.machines.release(machine)
+    await bench.machines.terminate(machine.sandbox_id, bench.place, attempts)
+    await bench.by_hand("start", machine.id)
+
+
 async def test_a_machine_that_runs_is_not_released_yet(bench: Bench) -> None:
     machine = await bench.running()
     with pytest.raises(RuntimeUnavailable):

@@ -94,6 +94,7 @@ class FakeMachines:
 
     def started_by_hand(self, machine_id: str) -> None:
         """Somebody else starts it."""
+        self._state(self._machines[machine_id])
         self._move(machine_id, MachineState.PENDING)
 
     async def launch(self, order: LaunchOrder, attempts: Attempts) -> Machine:
@@ -171,7 +172,7 @@ class FakeMachines:
                 await self._send(attempt, attempts)
         for machine in list(self._machines.values()):
             known = machine.sandbox_id == sandbox_id and machine.region == place.region
-            if known and machine.state not in _FREE:
+            if known and machine.state not in _FREE and machine.id not in self.released:
                 self._set(machine.id, MachineState.ENDED, "terminated by CIAB", Cause.ASKED)
         self._lose("terminate")
 

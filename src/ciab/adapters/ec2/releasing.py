@@ -24,7 +24,7 @@ async def release(clients: Clients, machine: Machine, owner: OwnerId, now: datet
     """See `Machines.release`. A machine that has ended has nothing left to be released."""
     region = machine.region
     with translated(f"release {machine.id} in {region}"):
-        instance = await _instance(clients, machine)
+        instance = await _instance(clients, region, machine.id)
         if instance is None:
             if now - machine.launched_at < VISIBLE:
                 raise RuntimeUnavailable(f"could not release {machine.id}: {region} does not show it yet")
@@ -50,11 +50,20 @@ async def release(clients: Clients, machine: Machine, owner: OwnerId, now: datet
     log.info("machine released", extra={"action": "machine_released", "machine": machine.id})
 
 
-async def _instance(clients: Clients, machine: Machine) -> Mapping[str, Any] | None:
-    asked: Filters = {"instance-id": [machine.id]}
+async def is_released(clients: Clients, region: str, machine_id: str) -> bool:
+    """Whether it was left to its user."""
+    with translated(f"look at {machine_id} in {region}"):
+        instance = await _instance(clients, region, machine_id)
+    if instance is None or _managed(instance):
+        return False
+    return any(tag["Key"] == tags.RELEASED for tag in instance.get("Tags", ()))
+
+
+async def _instance(clients: Clients, region: str, machine_id: str) -> Mapping[str, Any] | None:
+    asked: Filters = {"instance-id": [machine_id]}
     found = [
         instance
-        async for answer in pages(clients, machine.region, "DescribeInstances", asked)
+        async for answer in pages(clients, region, "DescribeInstances", asked)
         for reservation in answer["Reservations"]
         for instance in reservation["Instances"]
     ]

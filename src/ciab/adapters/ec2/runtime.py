@@ -11,10 +11,10 @@ from ciab.adapters.ec2.errors import NOT_FOUND, code_of, translated
 from ciab.adapters.ec2.instances import FREE, VISIBLE
 from ciab.adapters.ec2.launching import Launcher
 from ciab.adapters.ec2.observer import Observer
-from ciab.adapters.ec2.releasing import release
+from ciab.adapters.ec2.releasing import is_released, release
 from ciab.core.errors import RuntimeFault, RuntimeRejected, RuntimeUnavailable
 from ciab.core.ids import OwnerId, SandboxId
-from ciab.core.machine import LaunchOrder, Machine, MachineState, Outcome, Place
+from ciab.core.machine import LaunchAttempt, LaunchOrder, Machine, MachineState, Outcome, Place
 from ciab.core.ports import Attempts
 
 log = logging.getLogger(__name__)
@@ -88,13 +88,13 @@ class Ec2Machines:
     async def terminate(self, sandbox_id: SandboxId, place: Place, attempts: Attempts) -> None:
         """See `Machines.terminate`. What is known is ended first; then what is not clear is made clear."""
         self._check(place)
+        seen = (await self._observer.view(place.region)).get(sandbox_id, ())
         ended: set[str] = set()
         trouble: RuntimeFault | None = None
         for attempt in await attempts.past(sandbox_id):
             try:
                 if attempt.outcome is Outcome.LAUNCHED and attempt.machine_id:
-                    known_since = attempt.settled_at or attempt.begun_at
-                    await self._end(place.region, attempt.machine_id, known_since)
+                    await self._end_known(attempt, attempt.machine_id, seen)
                     ended.add(attempt.machine_id)
                     continue
                 open_one = attempt.outcome is Outcome.OPEN and self._launcher.repeatable(attempt)
@@ -104,7 +104,7 @@ class Ec2Machines:
             except RuntimeFault as fault:
                 # the other attempts' machines cost money too
                 trouble = fault
-        for machine in (await self._observer.view(place.region)).get(sandbox_id, ()):
+        for machine in seen:
             if machine.id not in ended and machine.state not in FREE:
                 await self._end(place.region, machine.id, machine.launched_at)
         if trouble:
@@ -140,6 +140,15 @@ class Ec2Machines:
                 f"{self._home.account}, endpoint {self._home.endpoint or 'AWS'}",
                 hint="start the server with the configuration and credentials it was launched with",
             )
+
+    async def _end_known(self, attempt: LaunchAttempt, machine_id: str, seen: Sequence[Machine]) -> None:
+        """End what an attempt launched, unless it was left to its user: a database that was restored from a
+        backup does not know that."""
+        region = attempt.place.region
+        if machine_id in {machine.id for machine in seen} or not await is_released(
+            self._clients, region, machine_id
+        ):
+            await self._end(region, machine_id, attempt.settled_at or attempt.begun_at)
 
     async def _end(self, region: str, machine_id: str, launched_at: datetime) -> None:
         with translated(f"terminate {machine_id} in {region}"):

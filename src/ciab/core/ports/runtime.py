@@ -69,7 +69,8 @@ class Machines(Protocol):
     async def terminate(self, sandbox_id: SandboxId, place: Place, attempts: Attempts) -> None:
         """Return when no machine of this sandbox can cost money any more, found by its attempts and by tag.
 
-        An open attempt is repeated with its token and what it gives is ended.
+        An open attempt is repeated with its token and what it gives is ended. What was released is its
+        user's and stays, whatever the attempts say.
         """
         ...
 
