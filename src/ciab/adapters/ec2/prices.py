@@ -36,9 +36,15 @@ class Ec2Prices:
         return self._disk()
 
     def asked(self, spec: Spec) -> float | None:
-        """See `Prices.asked`: what is tried first; what is tried when that has no capacity may cost more."""
-        first = next(candidates(spec, self._settings, spec.ec2.region or self._settings.region))
-        return self._hourly(first.instance_type, spot=first.spot, address=self._settings.associate_public_ip)
+        """See `Prices.asked`: the dearest of all that may be tried, where each has a price."""
+        address = self._settings.associate_public_ip
+        dearest = 0.0
+        for candidate in candidates(spec, self._settings, spec.ec2.region or self._settings.region):
+            price = self._hourly(candidate.instance_type, spot=candidate.spot, address=address)
+            if price is None:
+                return None
+            dearest = max(dearest, price)
+        return dearest
 
     def _hourly(self, instance_type: str, *, spot: bool, address: bool) -> float | None:
         price = self._settings.prices.get(instance_type, on_demand(instance_type))

@@ -111,7 +111,8 @@ class Prices(Protocol):
         ...
 
     def asked(self, spec: Spec) -> float | None:
-        """What a sandbox of this spec will cost while it runs."""
+        """The most that a sandbox of this spec may cost while it runs; None also when one of several machine
+        types that it may get has no price."""
         ...
 
 

@@ -102,13 +102,19 @@ def test_a_spot_machine_costs_at_most_the_highest_price_that_was_offered() -> No
     assert prices().running(spot) == pytest.approx(0.0416 + 0.005 + DISK)
 
 
-def test_what_is_asked_for_is_priced_by_its_first_candidate() -> None:
+def test_what_is_asked_for_is_priced_by_its_dearest_candidate() -> None:
     own = prices(instance_type="t3.small", instance_types=["m5.large"])
-    assert own.asked(Spec("command")) == pytest.approx(0.0208 + 0.005 + DISK)
-    wanted = Spec("command", ec2=Ec2Overrides(instance_type="m5.large", region="eu-west-1"))
-    assert own.asked(wanted) == pytest.approx(0.096 + 0.005 + DISK)
+    assert own.asked(Spec("command")) == pytest.approx(0.096 + 0.005 + DISK)
+    wanted = Spec("command", ec2=Ec2Overrides(instance_type="t3.small", region="eu-west-1"))
+    assert own.asked(wanted) == pytest.approx(0.0208 + 0.005 + DISK)
     assert own.asked(Spec("command", ec2=Ec2Overrides(instance_type="x1.thing"))) is None
     cheap = prices(spot=True, spot_max_price="0.01")
-    assert cheap.asked(Spec("command")) == pytest.approx(0.01 + 0.005 + DISK)
+    assert cheap.asked(Spec("command")) == pytest.approx(0.0416 + 0.005 + DISK)  # there may be no spot
     kept = Spec("command", persistence=Persistence.PERSISTENT)
     assert cheap.asked(kept) == pytest.approx(0.0416 + 0.005 + DISK)
+
+
+def test_what_may_get_a_machine_without_a_price_has_none() -> None:
+    assert prices(instance_types=["x1.thing"]).asked(Spec("command")) is None
+    fallback = prices(instance_type="x1.thing", spot=True, spot_max_price="0.01")
+    assert fallback.asked(Spec("command")) is None
