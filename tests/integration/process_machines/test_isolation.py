@@ -1,12 +1,14 @@
 """What a machine can see and reach of its host, and of another machine."""
 
 import os
+import sys
 from pathlib import Path
 
 import asyncssh
 import pytest
 
 from ciab.localec2.process.host import ProcessHost
+from ciab.localec2.process.sandboxing import why_not
 from tests.integration.process_machines.launching import Launched, launch, order, user_data
 
 
@@ -138,3 +140,11 @@ async def test_without_isolation_signals_do_not_leave_the_machine(tmp_path: Path
         assert host.isolation == "none" and host.reason
     finally:
         await host.close()
+
+
+def test_why_there_is_no_isolation_is_said_in_bubblewraps_words(
+    isolated: ProcessHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isolated.isolation == "bubblewrap"
+    monkeypatch.setattr(sys, "executable", "/usr/nowhere/python")
+    assert "execvp /usr/nowhere/python: No such file" in (why_not() or "")

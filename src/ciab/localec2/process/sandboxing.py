@@ -62,12 +62,13 @@ def process_environment() -> dict[str, str]:
 
 def why_not() -> str | None:
     """None if bubblewrap works here, else the reason in one line. Really runs it: a quarter of a second."""
-    with tempfile.TemporaryDirectory(prefix="ciab-probe-") as name:
+    # bubblewrap closes the descriptor of its report, and stderr has to last
+    with tempfile.TemporaryDirectory(prefix="ciab-probe-") as name, Path(os.devnull).open("wb") as report:
         folder = Path(name)
         for part in ("home", "var"):
             (folder / part).mkdir()
         (folder / "boot_id").write_text("probe\n")
-        argv = sandbox_argv(folder, "probe", folder / "boot_id", 2)
+        argv = sandbox_argv(folder, "probe", folder / "boot_id", report.fileno())
         argv[argv.index("--") + 1 :] = [sys.executable, "-c", "import asyncssh, ciab"]
         try:
             run = subprocess.run(
@@ -75,6 +76,7 @@ def why_not() -> str | None:
                 env=process_environment(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
+                pass_fds=(report.fileno(),),
                 timeout=_PROBE_SECS,
                 check=False,
             )
