@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ciab.control.activity import Activity
 from ciab.control.costs import SPENDING, Costs, Strain
@@ -44,6 +44,8 @@ class Watch:
         self._reconciler = reconciler
         self._pulses = pulses
         self._warned: set[tuple[str, SandboxId]] = set()
+        self._versions: dict[SandboxId, int] = {}
+        """Of what ran at the last round."""
 
     async def run(self) -> None:
         """Watch until cancelled. A round that fails is tried again at the next one's time."""
@@ -64,6 +66,7 @@ class Watch:
             for sandbox in live:
                 if sandbox.state in WITH_MACHINE:
                     group.create_task(guarded("compare", self._reconciler.compare(sandbox)))
+        self._forget_all_but({sandbox.id for sandbox in live})
         for sandbox in live:
             await guarded("lifetime", self._end_what_is_old(sandbox))
             await guarded("idle", self._rest_what_is_idle(sandbox))
@@ -72,6 +75,11 @@ class Watch:
         self._warned &= {(strain.budget, one.id) for strain in strains for one in strain.concerns}
         for strain in strains:
             await self._heed(strain)
+
+    def _forget_all_but(self, live: Collection[SandboxId]) -> None:
+        for gone in self._versions.keys() - live:
+            del self._versions[gone]
+            self._activity.forget(gone)
 
     async def _end_what_is_old(self, sandbox: Sandbox) -> None:
         if sandbox.expires_at is None or sandbox.state is State.TERMINATING:
@@ -87,6 +95,10 @@ class Watch:
         if sandbox.state is not State.RUNNING:
             self._activity.forget(sandbox.id)
             return
+        if self._versions.get(sandbox.id) != sandbox.version:
+            # who paused and resumed it between two rounds wants to use it
+            self._versions[sandbox.id] = sandbox.version
+            self._activity.touch(sandbox.id)
         after = self._ports.policy.idle_after(sandbox.spec)
         idle = self._activity.idle_for(sandbox.id)
         if not after or idle < after:

@@ -220,3 +220,16 @@ def test_an_activity_counts_from_the_first_question_and_forgets_what_does_not_ru
         assert activity.idle_for(one) == 0.0
     now = 103.0
     assert activity.idle_for(one) == 3.0
+
+
+@in_no_time
+async def test_who_was_paused_and_resumed_between_two_looks_is_in_use_again() -> None:
+    world = world_of(replace(IDLE, stop_on_pause=False))
+    async with world.watched() as life:
+        sandbox = await life.sandboxes.create(SPEC, None)
+        await world.clock.sleep(62)
+        for verb in (life.sandboxes.pause, life.sandboxes.resume):
+            await verb(sandbox.id)
+            await life.supervisor.rest()
+        assert (await after(world, sandbox, 55)).state is S.RUNNING
+        assert (await after(world, sandbox, LATE)).state is S.PAUSED
