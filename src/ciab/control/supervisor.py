@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 FIRST_REST, LONGEST_REST = 1.0, 60.0
 """Seconds before a mover that could not finish is tried again."""
 
+_DOWN = frozenset({State.TERMINATING, State.STOPPING, State.PAUSING})
+"""What ends costs or lessens them does not wait behind creations."""
+
 
 class Supervisor:
     """The owner of all driving tasks. `run` ends when it is cancelled; what moves then goes on next time."""
@@ -97,7 +100,7 @@ class Supervisor:
         mover = self._movers.get(sandbox.state)
         if mover is None:
             return False
-        slots = self._down if sandbox.state in (State.TERMINATING, State.STOPPING) else self._up
+        slots = self._down if sandbox.state in _DOWN else self._up
         await work.unless_recalled(slots.acquire())
         try:
             await self._ports.store.save(await mover(sandbox, work))

@@ -43,7 +43,8 @@ class Limits:
     undo: float = 60.0
     """For one round of undoing; there is always another round."""
     driven: int = 64
-    """How many sandboxes are created or started at once; as many again may be cleaned up beside them."""
+    """How many sandboxes are created or started at once; as many again may be put to rest or ended beside
+    them."""
 
 
 @dataclass(frozen=True, slots=True)

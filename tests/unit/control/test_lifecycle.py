@@ -1,5 +1,6 @@
 """What users ask for, and what happens to a sandbox that has once run."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -202,3 +203,23 @@ async def test_a_sandbox_that_cannot_be_stopped_is_alarmed_and_tried_again() -> 
         await sandboxes.stop(sandbox.id)
         await supervisor.rest()
     assert (await world.sandbox(sandbox.id)).state is State.STOPPED
+
+
+async def test_what_is_put_to_rest_does_not_wait_behind_creations() -> None:
+    begun = asyncio.Event()
+
+    async def for_ever(sandbox: Sandbox, ports: Ports) -> Sandbox:
+        begun.set()
+        await asyncio.Event().wait()
+        return sandbox
+
+    world = World(limits=Limits(driven=1))
+    runs = await world.create()
+    async with world.process(with_step("await_guest", lambda one: replace(one, run=for_ever))) as life:
+        sandboxes, supervisor = life
+        await sandboxes.create(SPEC, None)
+        await begun.wait()
+        await sandboxes.pause(runs.id)
+        async with asyncio.timeout(5):
+            await supervisor.until_rest(runs.id)
+    assert (await world.sandbox(runs.id)).state is State.PAUSED
