@@ -185,7 +185,7 @@ async def _stopped_machines(parts: Parts) -> Sequence[str]:
     if local is None or not local.keeper.started or not running:
         return ()
     names = ", ".join(sandbox.name for sandbox in running)
-    return (f"  the local region had ended: 'ciab sandbox stop' and 'start' bring back {names}",)
+    return (f"  the local region had ended; once shown as stopped, 'ciab sandbox start' brings back {names}",)
 
 
 _END = {
