@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ciab.control.evidence import with_evidence
 from ciab.control.fate import OVER, end_of, stop_of
+from ciab.control.metering import Bill, metered
 from ciab.control.steps import site
 from ciab.control.work import Ports
 from ciab.core.errors import CiabError, MachineEnded, RuntimeFault, StaleVersion
@@ -68,9 +69,12 @@ class Reconciler:
         up = sandbox.state is State.RUNNING or sandbox.held is Held.FROZEN
         if machine.state in (_DOWN if up else _UP):
             return self._odd_one(sandbox, machine, before, up=up)
+        known = sandbox
         if sandbox.machine and up and _address(machine) != _address(sandbox.machine):
-            return replace(sandbox, machine=machine)
-        return None
+            known = replace(sandbox, machine=machine)
+        # prices may be others than in the server's last life, or known only now
+        known = metered(known, self._ports, Bill.RUNNING if up else Bill.DISK)
+        return None if known is sandbox else known
 
     def _odd_one(
         self, sandbox: Sandbox, machine: Machine, before: tuple[int, MachineState] | None, *, up: bool

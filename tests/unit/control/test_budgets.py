@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from ciab.control.costs import Costs
 from ciab.control.policy import Budgets, Policy
 from ciab.core.errors import BudgetExceeded
 from ciab.core.journal import Noted
@@ -215,3 +216,32 @@ async def test_a_clock_that_is_set_uses_no_budget_up() -> None:
             await world.clock.sleep(60)
         assert await states(world, sandbox) == [S.RUNNING]
         assert not warnings(world, sandbox)
+
+
+@in_no_time
+async def test_what_runs_since_before_there_were_meters_or_prices_is_counted_from_the_first_look() -> None:
+    world = world_of(Budgets())
+    world.prices.usual = None
+    unpriced = await world.create()
+    old = await world.create()
+    old = await world.database.store.save(replace(old, meter=None))
+    world.policy, world.prices.usual = Policy(budgets=Budgets(per_sandbox=1.0)), 1.0
+    async with world.watched():
+        await world.clock.sleep(0.9 * HOUR)
+        assert await states(world, old, unpriced) == [S.RUNNING, S.RUNNING]
+        await world.clock.sleep(0.2 * HOUR)
+        assert await states(world, old, unpriced) == [S.PAUSED, S.PAUSED]
+
+
+@in_no_time
+async def test_another_price_counts_from_the_next_start_of_the_server() -> None:
+    world = world_of(Budgets())
+    running, stopped = await world.create(), await world.create()
+    await world.ask("stop", stopped)
+    await world.clock.sleep(HOUR)
+    world.prices.usual, world.prices.disk = 3.0, 0.3
+    async with world.watched():
+        await world.clock.sleep(HOUR)
+        costs = await Costs(world.ports()).of([await world.sandbox(one.id) for one in (running, stopped)])
+    assert costs[running.id].usd == pytest.approx(4.0, abs=0.01)
+    assert costs[stopped.id].usd == pytest.approx(0.4, abs=0.01)
