@@ -46,6 +46,8 @@ SLOW = (
     "integration/server/test_keys.py",
     "integration/server/test_much.py",
     "integration/server/test_real_machines.py",
+    "integration/server/test_real_switch.py",
+    "integration/server/test_real_trouble.py",
     "integration/server/test_refused.py",
     "integration/server/test_resume_fails.py",
     "integration/cli/test_configured_lifecycle.py",

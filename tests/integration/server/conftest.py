@@ -1,6 +1,8 @@
-"""For tests of bad input: one real server and one running sandbox for all of them."""
+"""For tests of bad input: one real server and one running sandbox for all of them. And a region of image
+machines, one for each module that wants it."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -8,7 +10,7 @@ import pytest_asyncio
 
 from ciab.core.states import State
 from ciab.schema.spec import SandboxSpec
-from tests.region import RunningRegion
+from tests.region import RunningRegion, region
 from tests.server import RunningServer, server
 
 
@@ -36,8 +38,6 @@ async def nothing_changes(shared: RunningServer, http: httpx.AsyncClient) -> Asy
 
     async def world() -> object:
         listed = (await http.get("/api/v1/sandboxes")).json()
-        for sandbox in listed:
-            del sandbox["cost"]  # it grows while nothing changes
         counts = (await region.calls())["counts"]
         return listed, [(name, actions.get("RunInstances")) for name, actions in counts.items()]
 
@@ -46,3 +46,13 @@ async def nothing_changes(shared: RunningServer, http: httpx.AsyncClient) -> Asy
     assert await world() == before
     assert (await http.get("/health")).status_code == 200
     assert "Traceback" not in shared.output()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def aws(
+    tmp_path_factory: pytest.TempPathFactory, root_file_system: Path
+) -> AsyncIterator[RunningRegion]:
+    """An EC2 endpoint like any other, whose machines have real systemd, cloud-init and OpenSSH."""
+    arguments = ("--machines", "image", "--rootfs", str(root_file_system))
+    async with region(tmp_path_factory.mktemp("aws") / "region", arguments=arguments) as running:
+        yield running

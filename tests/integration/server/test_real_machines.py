@@ -6,7 +6,6 @@ reaches port 22 of machines that know nothing of CIAB but the user-data they wer
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,21 +17,12 @@ from ciab.schema.exec import ExecRequest
 from ciab.schema.sandboxes import SandboxInfo
 from ciab.schema.spec import SandboxSpec
 from ciab.sdk.client import Client
-from tests.region import RunningRegion, region
+from tests.region import RunningRegion
 from tests.server import RunningServer, server
 
 pytestmark = [pytest.mark.image, pytest.mark.asyncio(loop_scope="module")]
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE000000000", "AWS_SECRET_ACCESS_KEY": "any"}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def aws(
-    tmp_path_factory: pytest.TempPathFactory, root_file_system: Path
-) -> AsyncIterator[RunningRegion]:
-    arguments = ("--machines", "image", "--rootfs", str(root_file_system))
-    async with region(tmp_path_factory.mktemp("aws") / "region", arguments=arguments) as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
