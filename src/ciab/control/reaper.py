@@ -1,7 +1,7 @@
 """The last net: whatever carries our tags at the provider and no live sandbox has is ended, with a reason."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -32,10 +32,12 @@ class Verdict:
 class Reaper:
     """Sweeps every region that was ever used. What is known of earlier looks dies with the process."""
 
-    def __init__(self, ports: Ports, owner: OwnerId, home: Place) -> None:
+    def __init__(self, ports: Ports, owner: OwnerId, home: Place, configured: Collection[str] = ()) -> None:
         self._ports = ports
         self._owner = owner
         self._home = home
+        self._configured = frozenset(configured)
+        """Further regions: a database that was lost does not know which were used."""
         self._seen: dict[str, tuple[OwnerId, float]] = {}
         """When a thing was first seen without a sandbox, in ticks, and in a sweep of whose things; by id."""
 
@@ -80,18 +82,19 @@ class Reaper:
         return await self._carry_out(verdicts), blind
 
     async def _look_well(self, owner: OwnerId) -> list[Remain]:
-        found, blind = await self._look(owner)
+        found, blind = await self._look(owner, self._configured)
         if blind:
             raise RuntimeUnavailable("; ".join(blind), hint="nothing was done; try again")
         return found
 
-    async def _look(self, owner: OwnerId) -> tuple[list[Remain], list[str]]:
-        """Everything of the owner's in every region, and what kept us from looking at some."""
+    async def _look(self, owner: OwnerId, further: Collection[str] = ()) -> tuple[list[Remain], list[str]]:
+        """Everything of the owner's in every region ever used and in `further` ones, and what kept us from
+        looking at some."""
         used = await self._ports.attempts.regions()
         here = [place.region for place in used if replace(place, region=self._home.region) == self._home]
         found: list[Remain] = []
         blind: list[str] = []
-        for region in sorted({self._home.region, *here}):
+        for region in sorted({self._home.region, *here, *further}):
             try:
                 found += await self._ports.remains.look(region, owner)
             except CiabError as fault:

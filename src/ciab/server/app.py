@@ -166,7 +166,7 @@ def _wired(outside: Outside) -> Parts:
         new_id=lambda: SandboxId(str(uuid4())),
         new_name=lambda: name_from(secrets.randbits(32)),
     )
-    reaper = Reaper(ports, outside.database.owner, outside.ec2.home)
+    reaper = Reaper(ports, outside.database.owner, outside.ec2.home, outside.settings.runtime.ec2.regions)
     watch = Watch(
         ports,
         sandboxes,

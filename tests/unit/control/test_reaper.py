@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ciab.control.policy import Policy
+from ciab.control.reaper import Reaper
 from ciab.core.errors import RuntimeRejected, RuntimeUnavailable
 from ciab.core.journal import Noted
 from tests.unit.control.things import NOBODY, OTHER, Things, actions, ended, swept, thing, twice
@@ -116,3 +117,12 @@ async def test_the_next_life_knows_nothing_of_the_last_ones_looks() -> None:
     await world.reaper().sweep()
     await world.reaper().sweep()
     assert not things.ended
+
+
+async def test_a_lost_databases_things_are_also_looked_for_where_the_configuration_leads() -> None:
+    world, things = swept()
+    things.put(thing(world, "unknown", "of-a-lost-database", region="eu-west-1"))
+    reaper = Reaper(world.ports(), world.database.owner, SITE.place, ["eu-west-1"])
+    assert not await twice(world, reaper)
+    assert set(things.looked) == {"us-east-1"}
+    assert actions(await reaper.collect(dry_run=False)) == {"unknown": "ended"}
