@@ -50,6 +50,7 @@ SLOW = (
     "integration/server/test_real_trouble.py",
     "integration/server/test_refused.py",
     "integration/server/test_resume_fails.py",
+    "integration/server/test_standstill.py",
     "integration/cli/test_configured_lifecycle.py",
     "integration/cli/test_server.py",
     "integration/ssh/test_pulse.py",
