@@ -1,5 +1,6 @@
 """Comparing sandboxes with what the provider shows of their machines."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,9 +8,12 @@ from dataclasses import replace
 from ciab.control.evidence import with_evidence
 from ciab.control.fate import OVER, end_of, stop_of
 from ciab.control.metering import Bill, metered
+from ciab.control.pulses import PATIENCE, has_pulse
+from ciab.control.reach import target_of
 from ciab.control.steps import site
 from ciab.control.work import Ports
 from ciab.core.errors import CiabError, MachineEnded, RuntimeFault, StaleVersion
+from ciab.core.guest import Command
 from ciab.core.ids import SandboxId
 from ciab.core.machine import Machine, MachineState
 from ciab.core.sandbox import Failure, Held, Sandbox
@@ -23,8 +27,8 @@ _UP = frozenset({MachineState.PENDING, MachineState.RUNNING})
 
 class Reconciler:
     """What it has seen once it only believes when it sees it again, with nothing else in between: lookups
-    lag behind. Ends are believed at once, they never come back; absence only after the grace period. A
-    lookup error changes nothing."""
+    lag behind. Ends are believed at once, they never come back; absence only after the grace period, and
+    not of what answers. A lookup error changes nothing."""
 
     def __init__(self, ports: Ports, wake: Callable[[SandboxId], None]) -> None:
         self._ports = ports
@@ -57,7 +61,7 @@ class Reconciler:
     async def _changed(self, sandbox: Sandbox, machine: Machine | None) -> Sandbox | None:
         """The sandbox as it shall be now; None: as it is."""
         if machine is None:
-            return self._absent(sandbox)
+            return await self._absent(sandbox)
         self._missing.pop(sandbox.id, None)
         before = self._odd.pop(sandbox.id, None)
         if sandbox.state in MOVING:
@@ -88,13 +92,20 @@ class Reconciler:
             return known.to(State.STOPPING, _failure(stop_of(machine)))
         return known.to(State.STARTING, reason=f"somebody outside CIAB started machine {machine.id}")
 
-    def _absent(self, sandbox: Sandbox) -> Sandbox | None:
+    async def _absent(self, sandbox: Sandbox) -> Sandbox | None:
         now = self._ports.ticks()
         state, since = self._missing.get(sandbox.id, (sandbox.state, now))
         if state is not sandbox.state:  # whoever moved it has seen the machine
             since = now
         self._missing[sandbox.id] = (sandbox.state, since)
         if now - since < self._ports.policy.grace:
+            return None
+        if await self._answers(sandbox):
+            del self._missing[sandbox.id]
+            log.warning(
+                "machine is not shown and answers: have its tags been taken away?",
+                extra={"action": "machine_hidden", "sandbox": sandbox.id},
+            )
             return None
         machine = sandbox.machine.id if sandbox.machine else "the machine"
         place = site(sandbox).place
@@ -105,6 +116,18 @@ class Reconciler:
             "'ciab sandbox recover' makes a new one from the same spec",
         )
         return sandbox.to(State.TERMINATING, _failure(gone))
+
+    async def _answers(self, sandbox: Sandbox) -> bool:
+        """Whether its machine is there all the same: nobody else has its host key."""
+        if not has_pulse(sandbox):
+            return False
+        try:
+            async with asyncio.timeout(PATIENCE):
+                connection = await self._ports.connections.connect(await target_of(sandbox, self._ports))
+                await connection.guest.run(Command(("true",), workdir="/"), limit_bytes=1)
+        except (CiabError, TimeoutError):
+            return False
+        return True
 
 
 def _address(machine: Machine) -> tuple[str | None, str | None]:

@@ -71,6 +71,7 @@ async def test_while_the_server_runs(here: RunningServer) -> None:
         await stopped(client, halted, f"{asked} stopped", "Client.UserInitiatedShutdown")
         await failed(client, off, "ended itself", "Client.InstanceInitiatedShutdown")
         await stopped(client, kept_off, "stopped itself", "Client.InstanceInitiatedShutdown")
+        await ends(ec2, bare, "terminate")  # without its tags it is not shown; while it answers it is there
         await failed(client, bare, "is gone", "us-east-1")
         assert time.monotonic() - gone_at >= GRACE_SECS
 

@@ -12,6 +12,7 @@ from ciab.core.ids import SandboxId
 from ciab.core.machine import Cause, Machine, MachineState, Place
 from ciab.core.sandbox import Sandbox
 from ciab.core.states import State
+from tests.unit.control.lines import Lines
 from tests.unit.control.world import SITE, Cloud, World
 
 S = State
@@ -52,11 +53,18 @@ class Looks:
 
 async def running(verbs: Sequence[str] = (), policy: Policy | None = None) -> tuple[World, Lookups, Sandbox]:
     lookups = Lookups()
-    world = World(machines=lookups, policy=policy or Policy())
+    world = World(machines=lookups, policy=policy or Policy(), connections=Lines())
     sandbox = await world.create()
     for verb in verbs:
         sandbox = await world.ask(verb, sandbox)
     return world, lookups, sandbox
+
+
+def cut(world: World) -> bool:
+    """Nobody reaches anybody any more."""
+    assert isinstance(world.connections, Lines)
+    world.connections.cut = True
+    return True
 
 
 @pytest.mark.parametrize(
@@ -150,7 +158,7 @@ async def test_a_look_that_fails_changes_nothing(fault: CiabError) -> None:
 
 async def test_an_absence_is_believed_after_the_grace_period_only() -> None:
     world, lookups, sandbox = await running()
-    lookups.blind = True
+    lookups.blind = cut(world)
     looks = Looks(world)
     assert await looks.at(sandbox) == sandbox
     world.clock.now += world.policy.grace - 1
@@ -167,6 +175,19 @@ async def test_an_absence_is_believed_after_the_grace_period_only() -> None:
     assert failed.failure.code == "machine_ended"
     assert "us-east-1 of account 000000000000" in failed.failure.message
     assert not world.billable()
+
+
+async def test_a_machine_that_answers_is_not_gone_whatever_the_provider_shows() -> None:
+    world, lookups, sandbox = await running()
+    lookups.blind = True  # somebody has taken its tags away
+    looks = Looks(world)
+    for _ in range(5):
+        assert await looks.at(sandbox) == sandbox
+        world.clock.now += world.policy.grace
+    cut(world)
+    await looks.at(sandbox)
+    world.clock.now += world.policy.grace
+    assert (await looks.at(sandbox)).state is S.TERMINATING
 
 
 async def test_a_machine_is_looked_for_where_it_was_launched_whatever_the_configuration_says() -> None:
@@ -193,7 +214,7 @@ async def test_a_machine_that_is_gone_is_not_waited_for_by_who_moves_it(verb: st
     world, lookups, sandbox = await running()
     await getattr(world.desk(), verb)(sandbox.id)
     world.machines.end(world.billable()[0], "Client.InstanceInitiatedShutdown", Cause.ITSELF)
-    lookups.blind = True  # the provider has forgotten it
+    lookups.blind = cut(world)  # the provider has forgotten it
     async with world.process() as (_, supervisor):
         reconciler = Reconciler(world.ports(), supervisor.wake)
         while (await world.sandbox(sandbox.id)).live:
