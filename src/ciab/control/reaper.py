@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 SECOND_LOOK = 2.0
 """Seconds between the two looks of a sweep that a user asks for."""
 
+LAST_LOOKS = 3
+"""How often the end of the server tries to look: nobody looks after it."""
+
 Action = Literal["ended", "would_end", "spared", "reported", "failed"]
 
 
@@ -76,6 +79,11 @@ class Reaper:
         """What an orderly end of the server takes: every machine of an ended sandbox, at once. And why
         regions could not be looked at."""
         found, blind = await self._look(self._owner)
+        for _ in range(LAST_LOOKS - 1):
+            if not blind:
+                break
+            await self._ports.sleep(SECOND_LOOK)
+            found, blind = await self._look(self._owner)
         machines = [remain for remain in found if remain.kind is RemainKind.MACHINE]
         everything = frozenset(remain.id for remain in machines)
         verdicts = await self._judge(machines, self._owner, everything, unknown="reported", grace=0.0)

@@ -7,7 +7,7 @@ from ciab.control.closing import Left, close_down, intend_end
 from ciab.control.policy import Policy
 from ciab.control.sandboxes import Sandboxes
 from ciab.control.supervisor import Supervisor
-from ciab.core.errors import RuntimeRejected
+from ciab.core.errors import RuntimeRejected, RuntimeUnavailable
 from ciab.core.ids import SandboxId
 from ciab.core.machine import LaunchOrder, Outcome, Place, SandboxKeys
 from ciab.core.ports import Attempts
@@ -114,6 +114,17 @@ async def test_all_intents_are_saved_before_the_first_call() -> None:
         await supervisor.rest()
         await close(world, sandboxes, supervisor, 60)
     assert watched.seen == [State.TERMINATING] * 20
+
+
+async def test_an_end_looks_again_where_it_could_not_look_at_once() -> None:
+    world, things = swept(Policy())
+    sandbox = await ended(world)
+    things.put(thing(world, "orphan", sandbox.id))
+    things.fail_next["look"] = RuntimeUnavailable("no answer in time")
+    async with world.process() as (sandboxes, supervisor):
+        left = await close(world, sandboxes, supervisor, 60)
+    assert not left
+    assert things.ended == ["orphan"]
 
 
 async def test_an_end_names_the_strays_that_were_too_many_for_one_sweep() -> None:
