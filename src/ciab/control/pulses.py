@@ -23,7 +23,7 @@ BUSY = 0.01
 TICK = 1.0
 """Seconds between two looks at whose pulse is due."""
 AT_ONCE = 16
-"""Pulses under way together: each is one command."""
+"""Pulses under way together: each is one command. As many again of machines that were silent last time."""
 PATIENCE = 20.0
 """Seconds for one pulse."""
 SPOT_EVERY = 5.0
@@ -43,7 +43,10 @@ class Pulses:
         self._felt: dict[SandboxId, float] = {}
         self._under_way: set[SandboxId] = set()
         self._warned: set[SandboxId] = set()
+        self._silent: set[SandboxId] = set()
+        """Those that did not answer last time."""
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots_of_silent = asyncio.Semaphore(AT_ONCE)
 
     def watch(self, sandboxes: Collection[Sandbox]) -> None:
         """From now on these are looked after, and no others."""
@@ -51,6 +54,7 @@ class Pulses:
         for sandbox_id in self._next.keys() - self._watched.keys():
             self._next.pop(sandbox_id)
             self._felt.pop(sandbox_id, None)
+        self._silent &= self._watched.keys()
 
     def felt_within(self, sandbox_id: SandboxId, seconds: float) -> bool:
         """Whether the last pulse is not older than that: nobody knows if a machine out of reach is idle."""
@@ -86,7 +90,8 @@ class Pulses:
 
     async def _beat(self, sandbox_id: SandboxId) -> None:
         try:
-            async with self._slots:
+            # each that does not answer holds its slot for long: those that do must not wait for them
+            async with self._slots_of_silent if sandbox_id in self._silent else self._slots:
                 # as it is now: since the last round its machine may have stopped, or have another address
                 sandbox = await self._ports.store.get(sandbox_id)
                 pulse = await self._pulse(sandbox) if has_pulse(sandbox) else None
@@ -103,7 +108,9 @@ class Pulses:
         except (CiabError, TimeoutError) as trouble:
             # an unreachable machine changes no state; who uses it is told then
             log.info("no pulse", extra={"action": "no_pulse", "sandbox": sandbox.id, "why": str(trouble)})
+            self._silent.add(sandbox.id)
             return None
+        self._silent.discard(sandbox.id)
         self._felt[sandbox.id] = self._ports.ticks()
         return pulse
 

@@ -156,6 +156,23 @@ async def test_a_machine_out_of_reach_changes_nothing_and_holds_up_nobody() -> N
         assert lines.care(one.id).beats >= 1
 
 
+@in_no_time
+async def test_a_crowd_out_of_reach_does_not_let_the_others_end_themselves() -> None:
+    lines = Lines()
+    world = world_of(lines=lines)
+    fine = await world.create()
+    crowd = [await world.create() for _ in range(100)]
+    lines.hanging.update(one.id for one in crowd)
+    async with world.watched():
+        await world.clock.sleep(10 * EVERY)  # the first time all of them are tried
+        before = lines.care(fine.id).beats
+        await world.clock.sleep(20 * EVERY)
+        assert lines.care(fine.id).beats - before >= 18
+        lines.hanging.clear()
+        await world.clock.sleep(10 * EVERY)
+    assert all(lines.care(one.id).beats for one in crowd)
+
+
 async def saves(call: Call) -> int:
     return 3
 
