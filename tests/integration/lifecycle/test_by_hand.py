@@ -15,6 +15,8 @@ from tests.integration.lifecycle.acting import becomes, config, instance_of, per
 from tests.server import RunningServer, server
 
 GRACE_SECS = 4
+SOON_SECS = 12
+"""More than two looks a second apart take, and less than two at the usual distance."""
 OFF = "nohup setsid sh -c 'sleep 1; sudo shutdown -h now' >/dev/null 2>&1 &"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -34,7 +36,12 @@ async def failed(client: Client, info: SandboxInfo, *words: str) -> None:
 
 async def stopped(client: Client, info: SandboxInfo, *words: str) -> None:
     """It is stopped for this reason, and its disk is intact."""
-    told(await becomes(client, info.id, State.STOPPED), "machine_stopped", "its disk is intact", words)
+    told(
+        await becomes(client, info.id, State.STOPPED, secs=SOON_SECS),
+        "machine_stopped",
+        "its disk is intact",
+        words,
+    )
 
 
 def told(info: SandboxInfo, code: str, hint: str, words: tuple[str, ...]) -> None:
@@ -64,6 +71,7 @@ async def test_while_the_server_runs(here: RunningServer) -> None:
         await ends(ec2, ended, "terminate")
         await ends(ec2, halted, "stop")
         await ec2.delete_tags(Resources=[instance_of(bare)], Tags=[{"Key": "ciab-managed"}])
+        await ends(ec2, bare, "terminate")  # without its tags it is not shown; while it answers it is there
         gone_at = time.monotonic()
 
         asked = "somebody outside CIAB"
@@ -71,7 +79,6 @@ async def test_while_the_server_runs(here: RunningServer) -> None:
         await stopped(client, halted, f"{asked} stopped", "Client.UserInitiatedShutdown")
         await failed(client, off, "ended itself", "Client.InstanceInitiatedShutdown")
         await stopped(client, kept_off, "stopped itself", "Client.InstanceInitiatedShutdown")
-        await ends(ec2, bare, "terminate")  # without its tags it is not shown; while it answers it is there
         await failed(client, bare, "is gone", "us-east-1")
         assert time.monotonic() - gone_at >= GRACE_SECS
 

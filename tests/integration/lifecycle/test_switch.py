@@ -14,7 +14,7 @@ from tests.integration.lifecycle import acting
 from tests.integration.lifecycle.acting import becomes, config, instance_of, persistent, shell, spec
 from tests.server import RunningServer, server
 
-ORPHAN_SECS = 6
+ORPHAN_SECS = 8
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def test_who_ends_itself_and_when(here: RunningServer) -> None:
         await client.pause_sandbox("rested")
         await becomes(client, "rested", State.PAUSED)
         # a server that is there is heard of; a stop does not count
-        await alive_for(ec2, [near, kept], ORPHAN_SECS + 2)
+        await alive_for(ec2, [near, kept], ORPHAN_SECS + 1)
         await client.resume_sandbox("rested")
         await becomes(client, "rested", State.RUNNING)
         assert await shell(client, "rested", "cat ~/file") == "here"
@@ -55,7 +55,7 @@ async def test_who_ends_itself_and_when(here: RunningServer) -> None:
         # away by order, for longer than the time
         ciab.good("server", "stop", "--keep", "--config", str(here.folder / "config.toml"))
         assert here.wait() == 0
-        await alive_for(ec2, machines, ORPHAN_SECS + 3)
+        await alive_for(ec2, machines, ORPHAN_SECS + 2)
         here.start()
     async with here.client() as client, acting.ec2_of(here) as ec2:
         for name in ("near", "rested", "kept"):
@@ -74,7 +74,7 @@ async def test_who_ends_itself_and_when(here: RunningServer) -> None:
             assert failure is not None
             assert failure.code == "machine_ended"
             assert "ended itself" in failure.message
-            assert "nothing was heard of the control plane for 6 s" in (failure.console or "")
+            assert "nothing was heard of the control plane for 8 s" in (failure.console or "")
         assert await shell(client, "kept", "echo up") == "up"
         again = await client.recover_sandbox(infos[0].id)
         assert (await becomes(client, again.id, State.RUNNING)).recovered_from == infos[0].id
