@@ -14,6 +14,8 @@ from ciab.core.secret import MASK
 log = logging.getLogger(__name__)
 
 LINES = 20
+CONSOLE_LINES = 60
+"""A shutdown alone may print forty, and what led to it stands before them."""
 SECONDS = 10.0
 """A failed machine costs money: this much patience with what it has to tell."""
 
@@ -32,7 +34,7 @@ async def _console(sandbox: Sandbox, ports: Ports) -> str | None:
     assert sandbox.machine is not None  # noqa: S101 - the caller looked
     try:
         async with asyncio.timeout(SECONDS):
-            return _end(await ports.machines.console(sandbox.machine), sandbox)
+            return _end(await ports.machines.console(sandbox.machine), sandbox, CONSOLE_LINES)
     except (CiabError, TimeoutError) as trouble:
         log.info(
             "no console", extra={"action": "console_missing", "sandbox": sandbox.id, "why": str(trouble)}
@@ -51,13 +53,13 @@ async def _cloud_init(sandbox: Sandbox, ports: Ports) -> str | None:
     except (CiabError, TimeoutError) as trouble:
         log.info("no log", extra={"action": "cloud_init_missing", "sandbox": sandbox.id, "why": str(trouble)})
         return None
-    return _end(ran.stdout.decode("utf-8", "replace"), sandbox) if ran.exit_code == 0 else None
+    return _end(ran.stdout.decode("utf-8", "replace"), sandbox, LINES) if ran.exit_code == 0 else None
 
 
-def _end(text: str, sandbox: Sandbox) -> str | None:
+def _end(text: str, sandbox: Sandbox, count: int) -> str | None:
     """The last lines, without what the sandbox's environment keeps secret and what no terminal should get."""
     for value in sandbox.spec.env_vars.values():
         if len(value.reveal()) > 3:
             text = text.replace(value.reveal(), MASK)
     lines = ["".join(c for c in line if c.isprintable()).rstrip() for line in text.splitlines()]
-    return "\n".join([line for line in lines if line][-LINES:]) or None
+    return "\n".join([line for line in lines if line][-count:]) or None

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ciab.control.evidence import LINES, SECONDS
+from ciab.control.evidence import CONSOLE_LINES, LINES, SECONDS
 from ciab.core.errors import RuntimeRejected, RuntimeUnavailable
 from ciab.core.machine import Machine
 from ciab.core.sandbox import Failure
@@ -65,8 +65,9 @@ async def failed(world: World) -> Failure:
 async def test_a_failure_keeps_the_end_of_the_console_and_of_cloud_inits_log() -> None:
     many = "\n".join(f"line {number}" for number in range(100))
     failure = await failed(world_of(log_of(many), said=many))
-    last = [f"line {number}" for number in range(100 - LINES, 100)]
-    assert failure.console == failure.cloud_init == "\n".join(last)
+    lines = many.splitlines()
+    assert failure.console == "\n".join(lines[-CONSOLE_LINES:])
+    assert failure.cloud_init == "\n".join(lines[-LINES:])
 
 
 @in_no_time
