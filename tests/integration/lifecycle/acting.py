@@ -86,7 +86,7 @@ def region_of(here: RunningServer) -> RunningRegion:
 @asynccontextmanager
 async def ec2_of(here: RunningServer) -> AsyncIterator[Any]:
     """The region's API, as somebody outside CIAB uses it."""
-    async with region_of(here).client("ec2") as ec2:
+    async with region_of(here).client("ec2", attempts=5) as ec2:
         yield ec2
 
 
@@ -108,7 +108,8 @@ async def reaches(ec2: Any, instance_id: str, state: str, secs: float = PATIENCE
     async def there() -> bool:
         return (await states(ec2)).get(instance_id) == state
 
-    await until(f"{instance_id} is {state}", there, secs)
+    # seldom: the region limits requests as EC2 does, and the server's are among them
+    await until(f"{instance_id} is {state}", there, secs, pause=0.3)
 
 
 async def requests(here: RunningServer, action: str) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ async def alive_for(ec2: Any, machines: list[str], seconds: float) -> None:
     while time.monotonic() < until:
         states = await acting.states(ec2)
         assert [states[one] for one in machines] == ["running"] * len(machines)
-        await asyncio.sleep(0.2)  # what is tested is that nothing comes
+        await asyncio.sleep(0.5)  # what is tested is that nothing comes
 
 
 async def test_who_ends_itself_and_when(here: RunningServer) -> None:
