@@ -21,6 +21,8 @@ from ciab.core.states import LIVE, State
 WARN_AT = 0.8
 """The part of a budget from which its users are warned."""
 PER_DAY = "per_day"
+LOOKS = 5
+"""How often the ledger and the meters are read until they fit; then they are as good as they get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ class Costs:
         # A meter that is closed between the two looks would be in neither of them or in both, and a budget
         # would seem larger or smaller than it is: the ledger must be the same before and after.
         closed = await self._closed()
-        while True:
+        for _ in range(LOOKS):
             live = await every(self._ports.store, LIVE)
             before, closed = closed, await self._closed()
             if closed == before:

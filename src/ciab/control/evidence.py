@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 LINES = 20
 CONSOLE_LINES = 60
 """A shutdown alone may print forty, and what led to it stands before them."""
+WIDTH = 500
 SECONDS = 10.0
 """A failed machine costs money: this much patience with what it has to tell."""
 
@@ -61,5 +62,5 @@ def _end(text: str, sandbox: Sandbox, count: int) -> str | None:
     for value in sandbox.spec.env_vars.values():
         if len(value.reveal()) > 3:
             text = text.replace(value.reveal(), MASK)
-    lines = ["".join(c for c in line if c.isprintable()).rstrip() for line in text.splitlines()]
+    lines = ["".join(c for c in line if c.isprintable()).rstrip()[:WIDTH] for line in text.splitlines()]
     return "\n".join([line for line in lines if line][-count:]) or None

@@ -8,7 +8,7 @@ from ciab.control.pipeline import KNOCKING, WATCHING, Step
 from ciab.control.reach import target_of
 from ciab.control.steps import address, await_guest, site, still_alive
 from ciab.control.work import Ports
-from ciab.core.errors import GuestFault, MachineEnded, RuntimeRejected, RuntimeUnavailable
+from ciab.core.errors import GuestFault, GuestUnreachable, MachineEnded, RuntimeRejected, RuntimeUnavailable
 from ciab.core.journal import Noted
 from ciab.core.machine import Cause, Machine, MachineState
 from ciab.core.ports import Care
@@ -35,9 +35,8 @@ async def stop_machine(sandbox: Sandbox, ports: Ports) -> Sandbox:
     """Ask once; asking again is no error. What cannot be hibernated is shut down, and that is noted."""
     await ports.connections.close(sandbox.id)
     machine = await find_machine(sandbox, ports)
-    if machine.state in (MachineState.STOPPING, MachineState.STOPPED):
-        return sandbox
-    if sandbox.held is Held.HIBERNATED:
+    # a look may be older than a start: the plain stop is asked for whatever it shows
+    if sandbox.held is Held.HIBERNATED and machine.state not in (MachineState.STOPPING, MachineState.STOPPED):
         try:
             await ports.machines.stop(machine, hibernate=True)
         except MachineEnded:
@@ -110,11 +109,17 @@ async def remember_boot(sandbox: Sandbox, ports: Ports) -> Sandbox:
 
 async def compare_boots(sandbox: Sandbox, ports: Ports) -> Sandbox:
     """Say so when a hibernation did not keep the memory: the provider shuts down then without a word."""
-    if sandbox.boot:
+    if not sandbox.boot:
+        return sandbox
+    try:
         now = (await (await _care(sandbox, ports)).pulse()).boot
-        if now != sandbox.boot:
-            why = "the hibernation did not keep the memory: the machine has booted anew, its disk is intact"
-            await ports.store.note(sandbox.id, Noted("memory_lost", why, shown=True))
+    except GuestUnreachable:
+        raise
+    except GuestFault:
+        return sandbox  # it runs and lets us in; only the comparison is missing
+    if now != sandbox.boot:
+        why = "the hibernation did not keep the memory: the machine has booted anew, its disk is intact"
+        await ports.store.note(sandbox.id, Noted("memory_lost", why, shown=True))
     return sandbox
 
 

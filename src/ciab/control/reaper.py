@@ -41,6 +41,8 @@ class Reaper:
         self._home = home
         self._configured = frozenset(configured)
         """Further regions: a database that was lost does not know which were used."""
+        self._noted: set[str] = set()
+        """What the journal has as reaped: an end that is refused again and again is one entry."""
         self._seen: dict[str, tuple[OwnerId, float]] = {}
         """When a thing was first seen without a sandbox, in ticks, and in a sweep of whose things; by id."""
 
@@ -187,8 +189,10 @@ class Reaper:
             if claimed:
                 return Verdict(remain, "spared", "a live sandbox has it")
             words = f"{remain.kind} {remain.id} in {remain.region}: {verdict.reason}"
-            # before the call: a kill without its entry would be one that nobody can explain
-            await self._ports.store.note(now.sandbox_id if known else None, Noted("reaped", words))
+            if remain.id not in self._noted:
+                # before the call: a kill without its entry would be one that nobody can explain
+                await self._ports.store.note(now.sandbox_id if known else None, Noted("reaped", words))
+                self._noted.add(remain.id)
             await self._ports.remains.end(now)
         except CiabError as fault:
             return Verdict(remain, "failed", f"{verdict.reason}; {fault.message}")

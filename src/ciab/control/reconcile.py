@@ -21,6 +21,9 @@ from ciab.core.states import MOVING, State
 
 log = logging.getLogger(__name__)
 
+LOOK_SECS = 20.0
+"""For one look: a region that hangs does not hold up what is done about the others."""
+
 _DOWN = frozenset({MachineState.STOPPING, MachineState.STOPPED})
 _UP = frozenset({MachineState.PENDING, MachineState.RUNNING})
 
@@ -40,9 +43,10 @@ class Reconciler:
         """Look at the machine of one sandbox, and move the sandbox when that is somewhere else; one that is
         being moved only when it is gone, which its mover would wait for in vain."""
         try:
-            machine = await self._ports.machines.find(sandbox.id, site(sandbox).place)
-        except RuntimeFault as fault:
-            log.info("no look", extra={"action": "look_failed", "sandbox": sandbox.id, "why": fault.message})
+            async with asyncio.timeout(LOOK_SECS):
+                machine = await self._ports.machines.find(sandbox.id, site(sandbox).place)
+        except (RuntimeFault, TimeoutError) as fault:
+            log.info("no look", extra={"action": "look_failed", "sandbox": sandbox.id, "why": str(fault)})
             return
         changed = await self._changed(sandbox, machine)
         if changed is None:
@@ -112,8 +116,8 @@ class Reconciler:
         gone = MachineEnded(
             f"{machine} is gone: {place.region} of account {place.account} has not shown it for "
             f"{now - since:.0f} s",
-            hint="somebody outside CIAB terminated it, or took its tags away; "
-            "'ciab sandbox recover' makes a new one from the same spec",
+            hint="somebody outside CIAB terminated it, or took its tags away: then it is left as it is, and "
+            "yours; 'ciab sandbox recover' makes a new one from the same spec",
         )
         return sandbox.to(State.TERMINATING, _failure(gone))
 

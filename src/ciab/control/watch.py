@@ -43,7 +43,8 @@ class Watch:
         self._activity = activity
         self._reconciler = reconciler
         self._pulses = pulses
-        self._warned: set[tuple[str, SandboxId]] = set()
+        self._warned: set[tuple[str, str, SandboxId]] = set()
+        """Words said, budgets they were about, and to whom."""
         self._versions: dict[SandboxId, int] = {}
         """Of what ran at the last round."""
 
@@ -72,7 +73,8 @@ class Watch:
             await guarded("idle", self._rest_what_is_idle(sandbox))
         strains = await self._costs.strains()
         # a day's budget is new at midnight, and so is its warning
-        self._warned &= {(strain.budget, one.id) for strain in strains for one in strain.concerns}
+        strained = {(strain.budget, one.id) for strain in strains for one in strain.concerns}
+        self._warned = {said for said in self._warned if said[1:] in strained}
         for strain in strains:
             await self._heed(strain)
 
@@ -112,12 +114,12 @@ class Watch:
         )
 
     async def _heed(self, strain: Strain) -> None:
-        """Warn each one once while the strain lasts; stop what still runs on a budget that is used up."""
-        warning = Noted("budget_exceeded" if strain.exceeded else "budget_warning", str(strain), shown=True)
+        """Tell each one once while the strain lasts; stop what still runs on a budget that is used up."""
+        word = "budget_exceeded" if strain.exceeded else "budget_warning"
         for sandbox in strain.concerns:
-            if (strain.budget, sandbox.id) not in self._warned:
-                self._warned.add((strain.budget, sandbox.id))
-                await self._ports.store.note(sandbox.id, warning)
+            if (word, strain.budget, sandbox.id) not in self._warned:
+                self._warned.add((word, strain.budget, sandbox.id))
+                await self._ports.store.note(sandbox.id, Noted(word, str(strain), shown=True))
         if not strain.exceeded:
             return
         for sandbox in strain.concerns:

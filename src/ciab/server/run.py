@@ -79,6 +79,7 @@ async def _run(parts: Parts, listener: socket.socket, orders: Orders, say: Say) 
         await orders.end.wait()
         for task in watching:  # from here on nothing is decided but by the end
             task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
         code = await end(parts, orders, say)
         parts.in_flight.cut()
         http.should_exit = True

@@ -58,7 +58,7 @@ async def test_a_sandbox_is_warned_once_and_stopped_when_its_budget_is_used_up()
         assert await states(world, old, young) == [S.RUNNING, S.RUNNING]
         await world.clock.sleep(0.1 * HOUR)
         assert await states(world, old, young) == [S.PAUSED, S.RUNNING]
-    assert warnings(world, old) == [warning]
+    assert [one.action for one in warnings(world, old)] == ["budget_warning", "budget_exceeded"]
     assert not warnings(world, young)
     assert world.machine(await world.sandbox(old.id)).state is MachineState.STOPPED
     reason = (await world.sandbox(old.id)).reason
@@ -138,7 +138,8 @@ async def test_a_days_budget_is_for_everybody_until_midnight_and_is_warned_of_ev
         await life.sandboxes.resume(both[0].id)
         await world.clock.sleep(1.6 * HOUR)
         assert await states(world, both[0]) == [S.RUNNING]
-        assert [one.action for one in warnings(world, both[0])] == ["budget_warning"] * 2
+        told = [one.action for one in warnings(world, both[0])]
+        assert told == ["budget_warning", "budget_exceeded", "budget_warning"]
 
 
 @in_no_time

@@ -50,13 +50,12 @@ async def release(clients: Clients, machine: Machine, owner: OwnerId, now: datet
     log.info("machine released", extra={"action": "machine_released", "machine": machine.id})
 
 
-async def is_released(clients: Clients, region: str, machine_id: str) -> bool:
-    """Whether it was left to its user."""
+async def is_taken_over(clients: Clients, region: str, machine_id: str) -> bool:
+    """Whether it is there and no longer ours: released, or somebody took its tag away. It had that from its
+    launch on."""
     with translated(f"look at {machine_id} in {region}"):
         instance = await _instance(clients, region, machine_id)
-    if instance is None or _managed(instance):
-        return False
-    return any(tag["Key"] == tags.RELEASED for tag in instance.get("Tags", ()))
+    return instance is not None and not _managed(instance)
 
 
 async def _instance(clients: Clients, region: str, machine_id: str) -> Mapping[str, Any] | None:

@@ -11,7 +11,7 @@ from ciab.adapters.ec2.errors import NOT_FOUND, code_of, translated
 from ciab.adapters.ec2.instances import FREE, VISIBLE
 from ciab.adapters.ec2.launching import Launcher
 from ciab.adapters.ec2.observer import Observer
-from ciab.adapters.ec2.releasing import is_released, release
+from ciab.adapters.ec2.releasing import is_taken_over, release
 from ciab.core.errors import RuntimeFault, RuntimeRejected, RuntimeUnavailable
 from ciab.core.ids import OwnerId, SandboxId
 from ciab.core.machine import LaunchAttempt, LaunchOrder, Machine, MachineState, Outcome, Place
@@ -142,10 +142,10 @@ class Ec2Machines:
             )
 
     async def _end_known(self, attempt: LaunchAttempt, machine_id: str, seen: Sequence[Machine]) -> None:
-        """End what an attempt launched, unless it was left to its user: a database that was restored from a
-        backup does not know that."""
+        """End what an attempt launched, unless it is somebody else's now: it was released, which a database
+        that was restored from a backup does not know, or somebody took its tag away."""
         region = attempt.place.region
-        if machine_id in {machine.id for machine in seen} or not await is_released(
+        if machine_id in {machine.id for machine in seen} or not await is_taken_over(
             self._clients, region, machine_id
         ):
             await self._end(region, machine_id, attempt.settled_at or attempt.begun_at)
