@@ -75,6 +75,14 @@ async def test_a_released_machine_loses_our_tag_on_all_its_parts_and_is_never_en
 
 
 @pytest.mark.parametrize("action", ["ModifyInstanceAttribute", "CreateTags", "DeleteTags"])
+async def test_a_machine_whose_tag_somebody_took_away_is_theirs_and_never_ended_by_us(made: Account) -> None:
+    machine = await running(made)
+    client = await made.client()
+    await client.delete_tags(Resources=[machine.id], Tags=[{"Key": "ciab-managed"}])
+    await made.ec2.machines.terminate(machine.sandbox_id, made.ec2.home, made.attempts)
+    assert (await made.instance(machine))["State"]["Name"] == "running"
+
+
 async def test_a_release_whose_answer_was_lost_is_finished_by_the_next(made: Account, action: str) -> None:
     machine = await stopped(made)
     ids, _ = await parts(made, machine)
