@@ -74,7 +74,6 @@ async def test_a_released_machine_loses_our_tag_on_all_its_parts_and_is_never_en
     assert behaviour["InstanceInitiatedShutdownBehavior"]["Value"] == "stop"
 
 
-@pytest.mark.parametrize("action", ["ModifyInstanceAttribute", "CreateTags", "DeleteTags"])
 async def test_a_machine_whose_tag_somebody_took_away_is_theirs_and_never_ended_by_us(made: Account) -> None:
     machine = await running(made)
     client = await made.client()
@@ -83,6 +82,7 @@ async def test_a_machine_whose_tag_somebody_took_away_is_theirs_and_never_ended_
     assert (await made.instance(machine))["State"]["Name"] == "running"
 
 
+@pytest.mark.parametrize("action", ["ModifyInstanceAttribute", "CreateTags", "DeleteTags"])
 async def test_a_release_whose_answer_was_lost_is_finished_by_the_next(made: Account, action: str) -> None:
     machine = await stopped(made)
     ids, _ = await parts(made, machine)
