@@ -37,9 +37,9 @@ async def gc(
         output.show_json(verdicts)
     else:
         describe(verdicts)
-    failed = sum(verdict.action == "failed" for verdict in verdicts)
-    if failed:
-        raise CiabError(f"{failed} of {len(verdicts)} could not be ended", hint="try again")
+    tried = [verdict.action for verdict in verdicts if verdict.action in ("ended", "failed")]
+    if failed := tried.count("failed"):
+        raise CiabError(f"{failed} of {len(tried)} could not be ended", hint="try again")
 
 
 def describe(verdicts: "Sequence[Verdict]") -> None:

@@ -98,7 +98,8 @@ class LocalRegion:
             try:
                 await self.open()
                 say(
-                    "the local region is back; its machines are stopped: 'ciab sandbox stop' and 'start' them"
+                    "the local region is back; its machines are stopped: "
+                    "once shown so, 'ciab sandbox start' brings them back"
                 )
             except ConfigError as error:
                 say(error.message)

@@ -92,13 +92,14 @@ async def test_every_verb_in_every_state(here: RunningServer) -> None:
         made = await held(here, client)
         assert set(made) == set(State) - {State.PENDING}
         before = await shown(http)
+        files = await shell(client, made[State.RUNNING], "ls /tmp")
         for state, ident in made.items():
             assert before[ident]["state"] == state
             await refused(http, state, ident)
             if state is not State.RUNNING:
                 assert await proxy_refused(here, ident) == 409
         assert await shown(http) == before
-        assert await shell(client, made[State.RUNNING], "ls /tmp") == ""
+        assert await shell(client, made[State.RUNNING], "ls /tmp") == files
 
     # a server that dies while everything moves: the next one goes on
     here.kill()
